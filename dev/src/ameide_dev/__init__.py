@@ -1,0 +1,1 @@
+"""The local platform that the demo and the tests stand on."""

@@ -1,0 +1,185 @@
+"""An operator under measurement: its control plane, its account, its process and the Domains that it is given."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shlex
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ameide_dev import crds
+from ameide_dev.client import KubeClient
+from ameide_dev.controlplane import ControlPlane
+from ameide_dev.processes import Guard, Server
+
+from bench.observe import Ledger, Meter, Watcher
+
+ROOT = Path(__file__).resolve().parents[1]
+OWN_CRDS = ROOT / "operators" / "domain-operator" / "config" / "crd"
+NAMESPACE = "bench"
+ACCOUNTS = "bench-operators"
+IMAGE = "ghcr.io/ameide/bench-domain"
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """An operator to measure: how it is started and what it needs otherwise than ours.
+
+    crds: folder with its definition of Domain. patch: JSON merge patch over each Domain that it is given.
+    """
+
+    name: str
+    command: str
+    crds: Path = OWN_CRDS
+    patch: Mapping[str, Any] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+def merge(base: Any, patch: Any) -> Any:
+    """JSON merge patch (RFC 7386) without touching `base`."""
+    if not isinstance(patch, Mapping):
+        return copy.deepcopy(patch)
+    result = dict(base) if isinstance(base, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merge(result.get(key), value)
+    return result
+
+
+class Subject:
+    """One contestant running against a fresh control plane. Use it as a context manager."""
+
+    def __init__(self, contestant: Contestant, directory: Path) -> None:
+        self.contestant = contestant
+        self._guard = Guard()
+        self._directory = directory
+        self.control_plane = ControlPlane(directory / "control-plane", guard=self._guard)
+        self.user = f"system:serviceaccount:{ACCOUNTS}:{contestant.name}"
+        self.cpu_before = 0.0  # of processes that have ended
+        self.peak_rss = 0
+        self._local = threading.local()
+
+    def __enter__(self) -> Subject:
+        try:
+            self.control_plane.start()
+            self._prepare()
+            self.ledger = Ledger(self.control_plane, self.user)
+            self.watcher = Watcher(self.client, NAMESPACE)
+            self.start()
+        except BaseException:
+            self.control_plane.stop()
+            self._guard.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.watcher.close()
+        self.stop()
+        self.control_plane.stop()
+        self._guard.close()
+
+    @property
+    def client(self) -> KubeClient:
+        """A client with all rights, one for each thread."""
+        if not hasattr(self._local, "client"):
+            self._local.client = KubeClient.from_kubeconfig(self.control_plane.kubeconfig, user_agent="bench")
+        client: KubeClient = self._local.client
+        return client
+
+    @property
+    def cpu(self) -> float:
+        """Processor seconds that the operator has used, restarts included."""
+        return self.cpu_before + self.meter.read().cpu
+
+    @property
+    def log(self) -> Path:
+        return self._directory / "operator.log"
+
+    def start(self) -> None:
+        """Start the operator's process."""
+        self.server = Server(
+            self.contestant.name,
+            shlex.split(self.contestant.command),
+            log=self.log,
+            guard=self._guard,
+            env={"KUBECONFIG": str(self._kubeconfig), **self.contestant.env},
+            cwd=ROOT,
+        )
+        self.server.start()
+        self.meter = Meter(self.server.pid)
+
+    def stop(self, grace: float = 20.0) -> None:
+        """Stop the process and keep what it has used."""
+        self.cpu_before = self.cpu
+        self.meter.close()
+        self.peak_rss = max(self.peak_rss, self.meter.peak_rss)
+        self.server.stop(grace)
+
+    def domain(self, name: str, tag: str = "1.0.0") -> dict[str, Any]:
+        """The manifest of one Domain, as this contestant takes it."""
+        manifest = {
+            "apiVersion": "ameide.io/v1",
+            "kind": "Domain",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {
+                "image": f"{IMAGE}:{tag}",
+                "resources": {"cpu": "10m", "memory": "16Mi"},
+                "env": [{"name": "FEATURE_FLAG_X", "value": "true"}],
+                "security": {"networkProfile": "backend"},
+            },
+        }
+        merged: dict[str, Any] = merge(manifest, self.contestant.patch)
+        return merged
+
+    def _prepare(self) -> None:
+        client = self.client
+        own = [yaml.safe_load(path.read_text()) for path in sorted(self.contestant.crds.glob("*.yaml"))]
+        domains = [crd for crd in own if crd.get("kind") == "CustomResourceDefinition"]
+        crds.install_objects([*domains, *crds.load("prometheus-operator"), *crds.load("cnpg")], client)
+        labels = {"ameide.io/tenant-id": "bench"}
+        for name in (NAMESPACE, ACCOUNTS):
+            client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+        account = {"name": self.contestant.name, "namespace": ACCOUNTS}
+        client.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
+        # Every contestant may do everything: rights are not what is measured.
+        client.create(
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": {"name": f"bench-{self.contestant.name}"},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+                "subjects": [{"kind": "ServiceAccount", **account}],
+            }
+        )
+        self._secret(client)
+        # A service account, so that the API server gives it the priority that operators have in clusters.
+        self._kubeconfig = self.control_plane.kubeconfig_for_service_account(
+            ACCOUNTS, self.contestant.name, self._directory / "account", lifetime=24 * 3600
+        )
+
+    def _secret(self, client: KubeClient) -> None:
+        """Credentials that exist already, with the keys of CloudNativePG's application Secrets."""
+        uri = "postgresql://app:bench@bench-rw.bench:5432/app"
+        data = {"username": "app", "user": "app", "password": "bench", "dbname": "app", "host": "bench-rw.bench",
+                "port": "5432", "uri": uri, "jdbc-uri": f"jdbc:{uri}"}  # fmt: skip
+        client.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "bench-app", "namespace": NAMESPACE},
+                "type": "kubernetes.io/basic-auth",
+                "stringData": data,
+            }
+        )
+
+
+def default_environment() -> dict[str, str]:
+    """Settings of our operator for a measurement: any free port, and its Lease where it may write it."""
+    return {"AMEIDE_HTTP__PORT": "0", "AMEIDE_LEADER_ELECTION__NAMESPACE": ACCOUNTS, "PATH": os.environ["PATH"]}

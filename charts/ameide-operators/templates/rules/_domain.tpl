@@ -1,0 +1,97 @@
+{{- /*
+What the Domain operator may do, each rule with its reason, in four sets: `watched` in the namespaces of Domains,
+`clusters` and `databases` in those of database clusters (`watched` already has what is in `databases`), and
+`cluster` for what is in no namespace. templates/rbac.yaml binds them.
+*/ -}}
+{{- define "ameide.rules.domain.watched" -}}
+# Domains: read them; hold them by a finalizer.
+- apiGroups: [ameide.io]
+  resources: [domains]
+  verbs: [get, list, watch, patch]
+# Report their state.
+- apiGroups: [ameide.io]
+  resources: [domains/status]
+  verbs: [get, patch]
+# Children that block their owner's deletion, where the OwnerReferencesPermissionEnforcement admission plugin is on.
+- apiGroups: [ameide.io]
+  resources: [domains/finalizers]
+  verbs: [update]
+# The children of a Domain: write them, see them drift, remove those that are no longer wanted.
+- apiGroups: [""]
+  resources: [services, serviceaccounts, configmaps]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [deployments, controllerrevisions]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [monitoring.coreos.com]
+  resources: [servicemonitors]
+  verbs: [get, list, watch, create, patch, delete]
+# The connection Secrets, and the Secrets that connectionSecretRef names. Rights on Secrets cannot be narrowed by
+# label: whoever holds this token reads every Secret in these namespaces. Only rbac.scope: namespace limits that.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, create, patch, delete]
+# Why a workload is not ready: the pods' own words.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+# The last lines of a failed migration.
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+# Events, one for each transition.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
+
+{{- define "ameide.rules.domain.clusters" -}}
+# The database clusters that clusterRef names: only read.
+- apiGroups: [postgresql.cnpg.io]
+  resources: [clusters]
+  verbs: [get, list, watch]
+# Roles and databases in them.
+- apiGroups: [postgresql.cnpg.io]
+  resources: [databases, databaseroles]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end -}}
+
+{{- define "ameide.rules.domain.databases" -}}
+# The roles' password Secrets live beside their cluster; the cluster's own CA and superuser Secrets are read.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, create, patch, delete]
+# The one-shot Jobs that set up, and by policy drop, a schema in a shared database, and what they say when they fail.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+{{- end -}}
+
+{{- define "ameide.rules.domain.cluster" -}}
+# Which optional APIs are installed; one installed later is noticed.
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  verbs: [get, list, watch]
+# Tenant labels, consent annotations, and which namespaces match the watched globs.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get, list, watch]
+{{- end -}}

@@ -1,0 +1,172 @@
+"""The chart, rendered by the real helm: golden renders, refused values, definitions, and the API server's verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from ameide_dev import tools
+
+CHART = Path(__file__).parents[1]
+CASES = sorted((Path(__file__).parent / "render").glob("*.values.yaml"))
+UPDATE_GOLDEN = bool(os.environ.get("AMEIDE_UPDATE_GOLDEN"))
+
+
+@cache
+def _helm_path() -> str:
+    return str(tools.find("helm"))
+
+
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run helm; the caller looks at its exit code."""
+    return subprocess.run([_helm_path(), *arguments], capture_output=True, text=True, check=False)
+
+
+def template(*arguments: str) -> str:
+    """What the chart renders to, as text."""
+    result = helm("template", "ameide-operators", str(CHART), "--namespace", "ameide-system", *arguments)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def objects(rendered: str) -> list[dict[str, Any]]:
+    return [document for document in yaml.safe_load_all(rendered) if document]
+
+
+def refusal(*arguments: str) -> str:
+    """The error with which helm refuses to render."""
+    result = helm("template", "ameide-operators", str(CHART), *arguments)
+    assert result.returncode != 0, "these values were accepted"
+    return result.stderr
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda path: path.name.removesuffix(".values.yaml"))
+def test_golden_render(case: Path) -> None:
+    """A reviewer sees what a change to the chart does as a diff; AMEIDE_UPDATE_GOLDEN=1 rewrites the files."""
+    golden = case.with_name(case.name.replace(".values.yaml", ".golden.yaml"))
+    rendered = template("--values", str(case))
+    if UPDATE_GOLDEN:
+        golden.write_text(rendered)
+    assert rendered == golden.read_text()
+
+
+def test_lint() -> None:
+    result = helm("lint", "--strict", str(CHART), *(f"--values={case}" for case in CASES[:1]))
+    assert result.returncode == 0, result.stdout
+
+
+REFUSED = {
+    "a misspelt key": ("crds.enabld=true", "enabld"),
+    "a misspelt key of an operator": ("operators.domain.replica=3", "replica"),
+    "an operator that does not exist": ("operators.damain.enabled=true", "damain"),
+    "a scope that does not exist": ("rbac.scope=world", "/rbac/scope"),
+    "a digest that is none": ("operators.domain.image.digest=sha256:123", "/operators/domain/image/digest"),
+    "an upper-case namespace": ("watch.namespaces={Orders}", "/watch/namespaces/0"),
+    "too short a time to stop": ("defaults.terminationGracePeriodSeconds=1", "terminationGracePeriodSeconds"),
+    "a budget that stops all draining": ("defaults.podDisruptionBudget.maxUnavailable=0", "maxUnavailable"),
+    "namespaced rights for everything": ("rbac.scope=namespace", "watch.namespaces is empty: name the namespaces"),
+    "namespaced rights for a glob": (
+        "rbac.scope=namespace,watch.namespaces={team-*}",
+        'the glob "team-*", but rbac.scope is namespace',
+    ),
+    "namespaced rights with exclusions": (
+        "rbac.scope=namespace,watch.namespaces={a},watch.excludeNamespaces={b}",
+        "excludeNamespaces needs to see all namespaces",
+    ),
+    "replicas without election": ("settings.leaderElection.enabled=false", "2 replicas without leader election"),
+    "a setting that is the chart's": ("settings.http.port=1", "use the chart's own port"),
+    "watching by settings": ("operators.domain.settings.watch.namespaces={a}", "use watch.namespaces"),
+}
+
+
+@pytest.mark.parametrize(("values", "words"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused_values(values: str, words: str) -> None:
+    assert words in refusal("--set", values)
+
+
+def test_schema_is_one_and_knows_every_default() -> None:
+    """Every value of values.yaml has its place in the schema, so that a new one cannot be forgotten there."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+    def open_objects(node: Any, path: str) -> list[str]:
+        if not isinstance(node, dict):
+            return []
+        closed = "additionalProperties" in node or "properties" not in node
+        found = [] if closed else [path]
+        return found + [hit for key, child in node.items() for hit in open_objects(child, f"{path}/{key}")]
+
+    assert open_objects(schema, "") == []
+    jsonschema.validate(yaml.safe_load((CHART / "values.yaml").read_text()), schema)
+
+
+def test_definitions_are_rendered_as_generated() -> None:
+    """The chart adds labels and the keep annotation to the generated definitions, and changes nothing else."""
+    sources = {}
+    for path in (CHART / "files" / "crds").glob("*.yaml"):
+        document = yaml.safe_load(path.read_text())
+        sources[document["metadata"]["name"]] = document
+    rendered = [found for found in objects(template()) if found["kind"] == "CustomResourceDefinition"]
+    assert {found["metadata"]["name"] for found in rendered} == set(sources)
+    assert "domains.ameide.io" in sources
+    for found in rendered:
+        source = sources[found["metadata"]["name"]]
+        assert found["spec"] == source["spec"]
+        assert found["metadata"]["annotations"] == {
+            **(source["metadata"].get("annotations") or {}),
+            "helm.sh/resource-policy": "keep",
+        }
+    kept = [found["metadata"].get("annotations") or {} for found in objects(template("--set", "crds.keep=false"))]
+    assert not any("helm.sh/resource-policy" in annotations for annotations in kept)
+
+
+def rules(found: list[dict[str, Any]], kind: str, namespace: str | None = None) -> set[tuple[str, str, str]]:
+    """(group, resource, verb) that roles of a kind grant, named Leases apart."""
+    return {
+        (group, resource, verb)
+        for role in found
+        if role["kind"] == kind and role["metadata"].get("namespace") == namespace
+        if not role["metadata"]["name"].endswith(("-view", "-edit", "-leader"))
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def test_namespaced_rights_are_narrow() -> None:
+    """In namespace scope nothing but definitions and namespaces can be read elsewhere, and nothing written."""
+    values = next(case for case in CASES if case.name.startswith("namespaced"))
+    found = objects(template("--values", str(values)))
+    assert {(group, resource) for group, resource, _ in rules(found, "ClusterRole")} == {
+        ("apiextensions.k8s.io", "customresourcedefinitions"),
+        ("", "namespaces"),
+    }
+    assert {verb for _, _, verb in rules(found, "ClusterRole")} == {"get", "list", "watch"}
+    assert ("postgresql.cnpg.io", "databases", "create") not in rules(found, "Role", "orders")
+    assert ("apps", "deployments", "create") not in rules(found, "Role", "cnpg")
+    together = rules(found, "Role", "sales")
+    assert rules(found, "Role", "orders") | rules(found, "Role", "cnpg") == together
+
+
+@pytest.mark.parametrize("values", CASES, ids=lambda path: path.name.removesuffix(".values.yaml"))
+def test_no_wildcards_and_no_power_over_roles(values: Path) -> None:
+    granted = {
+        (group, resource, verb)
+        for role in objects(template("--values", str(values)))
+        if role["kind"] in ("Role", "ClusterRole")
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert not {right for right in granted if "*" in "".join(right)}
+    assert not {right for right in granted if right[0] == "rbac.authorization.k8s.io"}
+    assert not {verb for _, _, verb in granted} & {"escalate", "bind", "impersonate"}

@@ -1,0 +1,341 @@
+"""The host node: a small kubelet that runs pods of known images as local processes, without root or containers.
+
+A pod belongs to it when one of its images has a repository whose last part starts with `hostnode-`. An admission
+policy labels such pods and sends them to the Node `host`; this agent does the rest: environment, volumes, probes,
+restarts, termination messages, status, logs, and a proxy for Services. What a container would find at /etc/x lies at
+$AMEIDE_HOST_ROOT/etc/x; a path in a mounted volume is rewritten in environment values and arguments.
+"""
+
+import datetime as dt
+import logging
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from ameide_dev.client import KubeClient
+from ameide_dev.controlplane import ControlPlane
+from ameide_dev.hostnode_container import Backoff, Container, timestamp
+from ameide_dev.hostnode_network import Network
+from ameide_dev.hostnode_objects import LABEL, admission, node_object, node_status
+from ameide_dev.hostnode_pod import Pod
+from ameide_dev.hostnode_server import LogServer
+from ameide_dev.images import ImageTable
+from ameide_dev.informer import Informer, Key, key_of
+from ameide_dev.kubeconfig import token_file_user, write_kubeconfig
+from ameide_dev.transport import ApiError, NotFoundError, UnavailableError
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+_LEASE_SECONDS = 40
+_HEARTBEAT_SECONDS = 10.0
+_TOKEN_SECONDS = 3600
+
+
+class ApiLookup:
+    """ConfigMaps and Secrets of one namespace, read from the API server each time."""
+
+    def __init__(self, client: KubeClient, namespace: str) -> None:
+        self._client = client
+        self._namespace = namespace
+
+    def config_map(self, name: str) -> Object | None:
+        """A ConfigMap."""
+        return self._client.find("v1", "ConfigMap", name, self._namespace)
+
+    def secret(self, name: str) -> Object | None:
+        """A Secret."""
+        return self._client.find("v1", "Secret", name, self._namespace)
+
+
+class HostNode:
+    """The agent of the Node called `name`. `images` may be added to at any time."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        *,
+        ca: Path,
+        certificate: Path,
+        key: Path,
+        images: ImageTable | None = None,
+        name: str = "host",
+        directory: Path | None = None,
+        backoff: Backoff | None = None,
+        refresh_seconds: float = 10.0,
+    ) -> None:
+        """`client` needs an administrator's rights.
+
+        ca, certificate, key: PEM files of the cluster's authority, which also signs the clients that may read logs, and
+        of this node's own server certificate for 127.0.0.1. backoff: between restarts of a container.
+        refresh_seconds: how often mounted ConfigMaps, Secrets and tokens are looked at for changes.
+        """
+        self.name = name
+        self.images = images or ImageTable()
+        self.backoff = backoff or Backoff()
+        self.refresh_seconds = refresh_seconds
+        self.directory = directory or Path(tempfile.mkdtemp(prefix="ameide-hostnode-"))
+        self.network = Network(name, self.directory / "hosts")
+        self._client = client
+        self._ca = ca
+        self._pods: dict[Key, Pod] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._heartbeat = threading.Thread(target=self._beat, name="hostnode-heartbeat", daemon=True)
+        self._server = LogServer(self._find, certificate=certificate, key=key, client_ca=ca, port=0)
+        self._informers = [
+            Informer(client, "v1", "Service", self.network.service_changed),
+            Informer(client, "discovery.k8s.io/v1", "EndpointSlice", self.network.endpoints_changed),
+            Informer(client, "v1", "Pod", self._pod_changed, label_selector=f"{LABEL}=true"),
+        ]
+
+    @classmethod
+    def of(cls, control_plane: ControlPlane, images: ImageTable | None = None, **options: Any) -> Self:
+        """The host node of a local control plane; `options` as in the constructor."""
+        certificate, key = control_plane.pki.server("host-node", ["127.0.0.1", "localhost"])
+        options.setdefault("directory", control_plane.directory / "hostnode")
+        return cls(
+            control_plane.client,
+            ca=control_plane.pki.ca_file,
+            certificate=certificate,
+            key=key,
+            images=images,
+            **options,
+        )
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Register the node and start running pods; returns once its admission policy is in force."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.network.start()
+        self._server.start()
+        for item in (*admission(), node_object(self.name)):
+            self._client.apply(item, field_manager="host-node")
+        self._write_node_status()
+        self._heartbeat.start()
+        for informer in self._informers:
+            informer.start()
+        self._wait_for_admission()
+
+    def stop(self) -> None:
+        """Kill all pods' processes and take the node off the cluster, if that can still be reached."""
+        self._stopped.set()
+        for informer in self._informers:
+            informer.stop()
+        with self._lock:
+            pods = list(self._pods.values())
+        for pod in pods:
+            pod.vanish()
+        for pod in pods:
+            pod.join(timeout=5)
+        self._server.stop()
+        self.network.stop()
+
+    # For tests and the demo.
+
+    def service_address(self, namespace: str, service: str, port: int) -> tuple[str, int]:
+        """Where this machine reaches a Service's port. Raises KeyError while the Service is not known."""
+        address = self.network.resolve(namespace, service)
+        if address is None:
+            raise KeyError(f"Service {namespace}/{service}")
+        return address, port
+
+    def pod_address(self, namespace: str, name: str) -> str:
+        """The loopback address of a pod. Raises KeyError if it does not run here."""
+        with self._lock:
+            return self._pods[namespace, name].address
+
+    # Pods.
+
+    def _pod_changed(self, event: str, item: Object) -> None:
+        if item["spec"].get("nodeName") != self.name:
+            return
+        key = key_of(item)
+        with self._lock:
+            pod = self._pods.get(key)
+            if pod is not None and (event == "DELETED" or pod.uid != item["metadata"]["uid"]):
+                pod.vanish()
+                self._pods.pop(key)
+                pod = None
+            if event == "DELETED":
+                return
+            if pod is not None:
+                pod.update(item)
+                return
+            over = item.get("status", {}).get("phase") in ("Succeeded", "Failed")
+            if over and not item["metadata"].get("deletionTimestamp"):
+                return
+            pod = Pod(self, item, self.directory / "pods" / item["metadata"]["uid"])
+            self._pods[key] = pod
+        pod.start()
+
+    def _find(self, namespace: str, pod: str, container: str) -> Container | None:
+        with self._lock:
+            found = self._pods.get((namespace, pod))
+        return found.container(container) if found else None
+
+    # What a pod needs of its node.
+
+    def lookup(self, namespace: str) -> ApiLookup:
+        """Where a pod's ConfigMaps and Secrets come from."""
+        return ApiLookup(self._client, namespace)
+
+    def token(self, pod: Object, audience: str, seconds: int) -> str:
+        """A token of the pod's service account, bound to the pod."""
+        metadata, spec = pod["metadata"], pod["spec"]
+        account = spec.get("serviceAccountName", "default")
+        answer = self._client.request(
+            "POST",
+            f"/api/v1/namespaces/{metadata['namespace']}/serviceaccounts/{account}/token",
+            body={
+                "apiVersion": "authentication.k8s.io/v1",
+                "kind": "TokenRequest",
+                "spec": {
+                    "audiences": [audience] if audience else None,
+                    "expirationSeconds": max(seconds, 600),
+                    "boundObjectRef": {
+                        "apiVersion": "v1",
+                        "kind": "Pod",
+                        "name": metadata["name"],
+                        "uid": metadata["uid"],
+                    },
+                },
+            },
+        )
+        return str(answer["status"]["token"])
+
+    def kubeconfig(self, pod: Object, folder: Path) -> Path:
+        """A kubeconfig of the pod's service account, its token in a file beside it."""
+        token = folder / "token"
+        token.touch(mode=0o600)
+        token.write_text(self.token(pod, "", _TOKEN_SECONDS))
+        return write_kubeconfig(
+            folder / "config",
+            server=self._client.transport.server,
+            ca_pem=self._ca.read_bytes(),
+            user=token_file_user(token),
+            namespace=pod["metadata"]["namespace"],
+        )
+
+    def api_address(self) -> tuple[str, int]:
+        """Where the API server listens."""
+        url = urlsplit(self._client.transport.server)
+        return url.hostname or "127.0.0.1", url.port or 443
+
+    def write_status(self, pod: Object, status: Object) -> None:
+        """Write a pod's status. Raises NotFoundError, ApiError, UnavailableError."""
+        metadata = pod["metadata"]
+        patch = {"metadata": {"uid": metadata["uid"]}, "status": status}
+        self._client.merge_patch("v1", "Pod", metadata["name"], patch, metadata["namespace"], subresource="status")
+
+    def finish(self, pod: Object) -> None:
+        """Let the API server forget a pod whose containers have ended."""
+        metadata = pod["metadata"]
+        self._client.request(
+            "DELETE",
+            f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}",
+            body={
+                "apiVersion": "v1",
+                "kind": "DeleteOptions",
+                "gracePeriodSeconds": 0,
+                "preconditions": {"uid": metadata["uid"]},
+            },
+        )
+
+    def event(self, pod: Object, reason: str, message: str) -> None:
+        """Record a Warning event on a pod, once for each message."""
+        metadata = pod["metadata"]
+        now = timestamp()
+        name = f"{metadata['name'][:200]}.{abs(hash((metadata['uid'], reason, message))):016x}"
+        item = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": metadata["namespace"]},
+            "involvedObject": {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "name": metadata["name"],
+                "namespace": metadata["namespace"],
+                "uid": metadata["uid"],
+            },
+            "type": "Warning",
+            "reason": reason,
+            "message": message[:1024],
+            "source": {"component": "kubelet", "host": self.name},
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+        try:
+            self._client.create(item)
+        except (ApiError, UnavailableError) as error:
+            log.debug("event on pod %s: %s", metadata["name"], error)
+
+    # The node itself.
+
+    def _write_node_status(self) -> None:
+        status = node_status(self.name, self._server.port, timestamp())
+        self._client.patch_status("v1", "Node", self.name, status)
+
+    def _beat(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._renew_lease()
+            except (ApiError, UnavailableError) as error:
+                log.debug("heartbeat: %s", error)
+            except Exception:
+                if not self._stopped.is_set():  # a client that was closed meanwhile raises what it likes
+                    log.exception("heartbeat")
+            self._stopped.wait(_HEARTBEAT_SECONDS)
+
+    def _renew_lease(self) -> None:
+        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        self._client.apply(
+            {
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": {"name": self.name, "namespace": "kube-node-lease"},
+                "spec": {
+                    "holderIdentity": self.name,
+                    "leaseDurationSeconds": _LEASE_SECONDS,
+                    "renewTime": now,
+                },
+            },
+            field_manager="host-node",
+        )
+
+    def _wait_for_admission(self) -> None:
+        """Try with dry runs until a pod is sent here: a new policy takes the API server a moment to load."""
+        probe = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"generateName": "host-node-probe-", "namespace": "default"},
+            "spec": {"containers": [{"name": "probe", "image": "example.invalid/hostnode-probe:1"}]},
+        }
+        for _ in range(200):
+            try:
+                answer = self._client.request(
+                    "POST", "/api/v1/namespaces/default/pods", params={"dryRun": "All"}, body=probe
+                )
+                if LABEL in answer["metadata"].get("labels", {}):
+                    return
+            except ApiError as error:
+                log.debug("admission policy: %s", error)
+            if self._stopped.wait(0.1):
+                return
+        raise NotFoundError(
+            "POST",
+            "/api/v1/namespaces/default/pods",
+            404,
+            "NotLabelled",
+            "the host node's admission policy has no effect",
+        )

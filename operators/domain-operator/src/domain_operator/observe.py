@@ -1,0 +1,265 @@
+"""What the Domain operator reads of the cluster for one Domain: the only reader of its plan.
+
+Nearly everything comes from caches that watches keep current. Three things are asked for, rarely: a Secret or
+ServiceAccount of somebody else that the spec names, the end of a migration's log, and the registry.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ameide_shared.builders.identity import Primitive
+from ameide_shared.builders.serviceaccount import service_account_name
+from ameide_shared.kube.cache import Cache, Owner
+from ameide_shared.kube.client import ApiClient
+from ameide_shared.kube.discovery import Discovery
+from ameide_shared.kube.errors import ApiError, NotFound
+from ameide_shared.kube.index import Index
+from ameide_shared.kube.resources import (
+    CNPG_CLUSTER,
+    CNPG_DATABASE,
+    CNPG_DATABASE_ROLE,
+    DOMAIN,
+    EXTERNAL_SECRET,
+    JOB,
+    NAMESPACE,
+    POD,
+    SECRET,
+    SERVICE_ACCOUNT,
+    SERVICE_MONITOR,
+    Manifest,
+    ObjectKey,
+    ResourceType,
+    key_of,
+)
+from ameide_shared.reasons import Reason
+from ameide_shared.redact import scrub, tail
+from ameide_shared.registry import ImageInfo, ImageNotFound, RegistryClient, RegistryError
+from ameide_shared.snapshot import Snapshot
+from ameide_shared.spec import InvalidSpec
+from ameide_shared.workload import JobPhase, job_state
+from domain_operator.spec import Domain
+
+log = logging.getLogger(__name__)
+
+OPTIONAL_APIS = (CNPG_CLUSTER, CNPG_DATABASE, CNPG_DATABASE_ROLE, SERVICE_MONITOR, EXTERNAL_SECRET)
+FOREIGN_SECONDS = 15.0
+"""How long an object of somebody else, got by name, is believed."""
+_LOG_LINES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The cluster as one Domain's plan may know it.
+
+    `objects` holds the Domain's namespace and children, its pods, the Cluster it refers to, the DatabaseRoles,
+    Databases and Domains that lay claim to the same names, and, where the spec names them, a ServiceAccount and a
+    Secret of somebody else. `apis` are the optional APIs that are installed. `logs` has the end of the log of a
+    migration Job's pod, by Job name, scrubbed of passwords. `image_info` is the registry's answer when it is asked,
+    `image_error` what went wrong: a reason and a message.
+    """
+
+    objects: Snapshot = field(default_factory=Snapshot)
+    apis: frozenset[ResourceType] = frozenset()
+    logs: Mapping[str, str] = field(default_factory=dict)
+    image_info: ImageInfo | None = None
+    image_error: tuple[str, str] | None = None
+
+    def children(self, resource: ResourceType) -> list[Manifest]:
+        """The observed objects of a type, in order."""
+        return self.objects.list(resource)
+
+    def pods(self) -> list[Manifest]:
+        """The Domain's pods, those of its Jobs too."""
+        return self.objects.list(POD)
+
+    def pods_of_job(self, name: str) -> list[Manifest]:
+        """The pods of a Job, by the label that the Job controller gives them."""
+        return [
+            pod
+            for pod in self.pods()
+            if (pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name") == name
+        ]
+
+
+def cluster_key(db: Mapping[str, object], namespace: str) -> ObjectKey:
+    """The Cluster that a raw `spec.db` refers to."""
+    where, _, name = str(db.get("clusterRef", "")).rpartition("/")
+    return ObjectKey(where or namespace, name)
+
+
+class Observer:
+    """Gathers an Observed. Keeps indexes over Domains and CloudNativePG objects, and short memories of single reads."""
+
+    def __init__(
+        self, client: ApiClient, cache: Cache, discovery: Discovery, registry: RegistryClient | None = None
+    ) -> None:
+        self._client = client
+        self._cache = cache
+        self._discovery = discovery
+        self._registry = registry
+        self._foreign: dict[tuple[ResourceType, ObjectKey], tuple[float, Manifest | None]] = {}
+        self._logs: dict[str, str] = {}  # by uid of the Job: a finished Job's log does not change
+        self.domains_by_cluster = Index(cache, DOMAIN, _cluster_of_domain)
+        self.domains_by_namespace = Index(cache, DOMAIN, lambda domain: [domain["metadata"]["namespace"]])
+        self._names = {
+            resource: Index(cache, resource, _cluster_of_cnpg) for resource in (CNPG_DATABASE, CNPG_DATABASE_ROLE)
+        }
+
+    async def observe(self, manifest: Manifest) -> Observed:
+        """Read what the plan of this Domain needs. Raises ApiError where the API server cannot be asked."""
+        key = key_of(manifest)
+        objects: list[Manifest] = self._cache.children(Owner("domain", key.namespace, key.name))
+        self._add(objects, NAMESPACE, ObjectKey("", key.namespace))
+        apis = frozenset(resource for resource in OPTIONAL_APIS if self._discovery.installed(resource))
+        try:
+            domain = Domain.parse(manifest)
+        except InvalidSpec:
+            return Observed(Snapshot(objects), apis)
+        await self._named_objects(domain, key, objects)
+        if domain.spec.db is not None:
+            self._claims(domain, manifest, objects)
+        snapshot = Snapshot(objects)
+        logs = await self._job_logs(snapshot, manifest)
+        info, error = await self._image(domain)
+        return Observed(snapshot, apis, logs, info, error)
+
+    def _add(self, objects: list[Manifest], resource: ResourceType, key: ObjectKey) -> None:
+        found = self._cache.get(resource, key)
+        if found is not None:
+            objects.append(found)
+
+    def _claims(self, domain: Domain, manifest: Manifest, objects: list[Manifest]) -> None:
+        """The Cluster, and whoever else wants something of it that we want."""
+        cluster = ObjectKey(*domain.cluster)
+        self._add(objects, CNPG_CLUSTER, cluster)
+        self._add(objects, NAMESPACE, ObjectKey("", cluster.namespace))
+        wanted = {CNPG_DATABASE: (domain.database,), CNPG_DATABASE_ROLE: (domain.role, domain.owner_role)}
+        for resource, names in wanted.items():
+            for name in names:
+                for other in self._names[resource].keys((cluster, name)):
+                    self._add(objects, resource, other)
+        for other in self.rivals_of(manifest):
+            self._add(objects, DOMAIN, other)
+
+    def rivals_of(self, manifest: Manifest) -> list[ObjectKey]:
+        """The other Domains that want a database or role of the same name on the same Cluster, in order."""
+        wanted = [value for value in _cluster_of_domain(manifest) if len(value) > 1]
+        found = {other for value in wanted for other in self.domains_by_cluster.keys(value)}
+        return sorted(found - {key_of(manifest)})
+
+    async def _named_objects(self, domain: Domain, key: ObjectKey, objects: list[Manifest]) -> None:
+        """Objects of others that the spec names: they bear no label of ours, so no watch shows them."""
+        primitive = Primitive("Domain", key.name, key.namespace, "")
+        account = service_account_name(primitive, domain.spec)
+        if account != primitive.child_name:
+            await self._foreign_object(SERVICE_ACCOUNT, ObjectKey(key.namespace, account), objects)
+        db = domain.spec.db
+        if db is None or db.provisioning != "None" or db.connection_secret_ref is None:
+            return
+        name = db.connection_secret_ref.name
+        if db.connection_secret_ref.kind == "ExternalSecret":
+            if not self._discovery.installed(EXTERNAL_SECRET):
+                return
+            external = await self._foreign_object(EXTERNAL_SECRET, ObjectKey(key.namespace, name), objects)
+            if external is None:
+                return
+            name = ((external.get("spec") or {}).get("target") or {}).get("name") or name
+        await self._foreign_object(SECRET, ObjectKey(key.namespace, name), objects)
+
+    async def _foreign_object(self, resource: ResourceType, key: ObjectKey, objects: list[Manifest]) -> Manifest | None:
+        found = self._cache.get(resource, key)
+        if found is None:
+            at, found = self._foreign.get((resource, key), (-FOREIGN_SECONDS, None))
+            if found is None or time.monotonic() - at >= FOREIGN_SECONDS:
+                try:
+                    found = await self._client.get(resource, key)
+                except NotFound:
+                    found = None
+                if found is not None and resource is SECRET:
+                    found = Snapshot([found]).get(SECRET, key.namespace, key.name)  # the values are not kept
+                self._remember(resource, key, found)
+            if found is not None:
+                objects.append(found)
+        return found
+
+    def _remember(self, resource: ResourceType, key: ObjectKey, found: Manifest | None) -> None:
+        now = time.monotonic()
+        if len(self._foreign) > 4096:
+            self._foreign = {k: v for k, v in self._foreign.items() if now - v[0] < FOREIGN_SECONDS}
+        self._foreign[resource, key] = (now, found)
+
+    async def _job_logs(self, snapshot: Snapshot, manifest: Manifest) -> dict[str, str]:
+        """The log of a Job that ended without a usable termination message and is not yet told of in status."""
+        db = (manifest.get("status") or {}).get("db") or {}
+        logs: dict[str, str] = {}
+        for job in snapshot.list(JOB, manifest["metadata"]["namespace"]):
+            image = (job["metadata"].get("annotations") or {}).get("ameide.io/image")
+            state = job_state(job, _pods_of(snapshot, job))
+            told = db.get("migratedImage") == image and "lastMigrationTime" in db
+            silent = state.phase is JobPhase.SUCCEEDED and not state.termination and not told
+            mute = state.phase is JobPhase.FAILED and not state.message
+            if image and (silent or mute):
+                text = await self._log_of(job, _pods_of(snapshot, job))
+                if text:
+                    logs[job["metadata"]["name"]] = text
+        return logs
+
+    async def _log_of(self, job: Manifest, pods: list[Manifest]) -> str:
+        uid = job["metadata"]["uid"]
+        if uid not in self._logs and pods:
+            newest = max(pods, key=lambda pod: pod["metadata"].get("creationTimestamp") or "")
+            try:
+                text = await self._client.pod_log(key_of(newest), container="migrate", tail_lines=_LOG_LINES)
+            except ApiError as error:
+                log.info("log of pod %s cannot be read: %s", key_of(newest), error.message)
+                text = ""
+            if len(self._logs) > 1024:
+                self._logs.clear()
+            self._logs[uid] = tail(scrub(text), _LOG_LINES, 8192)
+        return self._logs.get(uid, "")
+
+    async def _image(self, domain: Domain) -> tuple[ImageInfo | None, tuple[str, str] | None]:
+        if self._registry is None:
+            return None, None
+        try:
+            return await self._registry.check(domain.spec.image), None
+        except ImageNotFound as error:
+            return None, (Reason.ImageNotFound, str(error))
+        except RegistryError as error:
+            return None, (Reason.RegistryUnavailable, str(error))
+
+
+def _pods_of(snapshot: Snapshot, job: Manifest) -> list[Manifest]:
+    name = job["metadata"]["name"]
+    return [
+        pod
+        for pod in snapshot.list(POD, job["metadata"]["namespace"])
+        if (pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name") == name
+    ]
+
+
+def _cluster_of_domain(domain: Manifest) -> list[tuple[object, ...]]:
+    """Values by which a Domain is found: its Cluster, and its Cluster with each name that it wants there."""
+    db = (domain.get("spec") or {}).get("db")
+    if not db:
+        return []
+    metadata = domain["metadata"]
+    cluster = cluster_key(db, metadata["namespace"])
+    role = db.get("role") or metadata["name"]
+    return [
+        (cluster,),
+        (cluster, "database", db.get("database") or metadata["name"]),
+        (cluster, "role", role),
+        (cluster, "role", f"{role}_owner"),
+    ]
+
+
+def _cluster_of_cnpg(manifest: Manifest) -> list[tuple[ObjectKey, str]]:
+    """The Cluster and the name inside PostgreSQL of a Database or DatabaseRole."""
+    spec = manifest.get("spec") or {}
+    cluster = ObjectKey(manifest["metadata"]["namespace"], (spec.get("cluster") or {}).get("name") or "")
+    return [(cluster, spec.get("name") or "")]

@@ -1,0 +1,215 @@
+"""What to do about a Domain: (resource, observed, settings, now) → Plan. Pure; the files beside this one are its parts.
+
+The order of the stages is the order in which things stand in each other's way:
+acceptance → database → migration → canary → workload.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from ameide_shared import revisions as releases
+from ameide_shared.builders.identity import Primitive
+from ameide_shared.builders.pod import BACKEND, Extras, pod_template
+from ameide_shared.builders.serviceaccount import service_account_name
+from ameide_shared.kube.resources import (
+    CONTROLLER_REVISION,
+    DEPLOYMENT,
+    EXTERNAL_SECRET,
+    NAMESPACE,
+    SECRET,
+    Manifest,
+)
+from ameide_shared.plan import Action, AddFinalizer, Ensure, Notify, Plan, RemoveFinalizer
+from ameide_shared.reasons import Reason
+from ameide_shared.revisions import PodTemplate
+from ameide_shared.spec import InvalidSpec
+from ameide_shared.stages import Stage, State, blocked, done, first_blocker
+from ameide_shared.tenancy import is_owned, tenant_of
+from domain_operator.observe import Observed
+from domain_operator.plan.acceptance import accept, network_profile
+from domain_operator.plan.binding import Binding, bind, connection_env
+from domain_operator.plan.context import Context, Part
+from domain_operator.plan.database import DB_READY, external_target, plan_database
+from domain_operator.plan.deletion import FINALIZER, plan_deletion
+from domain_operator.plan.migration import MIGRATION_SUCCEEDED, Migration, plan_migration
+from domain_operator.plan.rollout import main_deployment, plan_rollout, with_config, workload_stage
+from domain_operator.plan.surroundings import before_pods, beside_pods, other_service_accounts
+from domain_operator.settings import DomainSettings
+from domain_operator.spec import Domain
+
+WORKLOAD_READY: Final = "WorkloadReady"
+
+
+def plan(manifest: Manifest, observed: Observed, settings: DomainSettings, now: datetime) -> Plan:
+    """Everything that is to be done about this Domain now, and how its stages stand."""
+    metadata = manifest["metadata"]
+    namespace = observed.objects.get(NAMESPACE, "", metadata["namespace"])
+    primitive = Primitive(
+        "Domain",
+        metadata["name"],
+        metadata["namespace"],
+        metadata.get("uid", ""),
+        generation=int(metadata.get("generation", 0)),
+        tenant_id=tenant_of(namespace),
+    )
+    deleting = bool(metadata.get("deletionTimestamp"))
+    try:
+        domain = Domain.parse(manifest)
+    except InvalidSpec as error:
+        return _invalid(manifest, primitive, error, deleting)
+    ctx = Context(manifest, domain, primitive, observed, settings, now)
+    binding = _binding(ctx)
+    if deleting:
+        return plan_deletion(ctx, binding)
+    return _plan(ctx, binding)
+
+
+def _plan(ctx: Context, binding: Binding | None) -> Plan:
+    accepted = accept(ctx)
+    revisions = releases.read(
+        revision for revision in ctx.observed.children(CONTROLLER_REVISION) if is_owned(ctx.primitive, revision)
+    )
+    database = _database(ctx, binding, accepted)
+    migration = _migration(ctx, binding, accepted, database.stage, revisions)
+    gates = (accepted, database.stage, migration.stage)
+    # A database that has gone away holds nothing back: its migration was done, and pods find it again by themselves.
+    held = not accepted.done or not migration.passed
+    rollout = plan_rollout(
+        ctx,
+        _target(ctx, binding),
+        revisions,
+        migration_key=migration.key,
+        held=held,
+        config=config_digest(ctx, binding),
+    )
+    actions: list[Action] = []
+    profile = network_profile(ctx)
+    if profile is not None and (accepted.done or rollout.template is not None):
+        if binding is not None and binding.provisioned:
+            actions.append(AddFinalizer(FINALIZER, "the database outlives the Domain's own children"))
+        actions += before_pods(ctx, binding, profile)
+        actions += database.actions
+        actions += migration.actions
+        actions += rollout.actions
+        actions += main_deployment(ctx, rollout.template) if rollout.template is not None else ()
+        actions += beside_pods(ctx)
+        actions += other_service_accounts(ctx)
+    workload = workload_stage(ctx, rollout.template, _replicas_of(actions), first_blocker(gates))
+    stages = (*gates, *((rollout.stage,) if rollout.stage else ()), workload)
+    facts: dict[str, Any] = {
+        "binding": binding,
+        "migration": migration.facts,
+        "migrationFailed": migration.failed,
+        "revision": {"current": rollout.current, "target": rollout.target},
+        "canary": rollout.canary,
+        "child": ctx.primitive.child_name,
+    }
+    return Plan(tuple(actions), stages, facts=facts)
+
+
+def _binding(ctx: Context) -> Binding | None:
+    binding = bind(ctx.primitive, ctx.domain, ctx.settings.database)
+    if binding is None or ctx.spec.db is None:
+        return None
+    reference = ctx.spec.db.connection_secret_ref
+    if reference is not None and reference.kind == "ExternalSecret":
+        external = ctx.observed.objects.get(EXTERNAL_SECRET, ctx.primitive.namespace, reference.name)
+        if external is not None:
+            target = external_target(external)
+            return replace(binding, app_secret=target, owner_secret=target)
+    return binding
+
+
+def _database(ctx: Context, binding: Binding | None, accepted: Stage) -> Part:
+    if binding is None:
+        return Part(done(DB_READY, Reason.NotRequired, "spec.db is not set"))
+    if not accepted.done:
+        return Part(blocked(DB_READY, accepted))
+    return plan_database(ctx, binding)
+
+
+def _migration(
+    ctx: Context, binding: Binding | None, accepted: Stage, database: Stage, revisions: list[releases.Revision]
+) -> Migration:
+    if binding is None:
+        return Migration(done(MIGRATION_SUCCEEDED, Reason.NotRequired, "spec.db is not set"), passed=True)
+    if not accepted.done:
+        return Migration(blocked(MIGRATION_SUCCEEDED, accepted))
+    return plan_migration(ctx, binding, database, revisions)
+
+
+def _target(ctx: Context, binding: Binding | None) -> PodTemplate:
+    """The pod template that the spec asks for."""
+    annotations: dict[str, str] = {}
+    env: list[Mapping[str, Any]] = []
+    proto = ctx.spec.proto
+    if proto is not None:
+        annotations = {"ameide.io/proto-module": proto.module, "ameide.io/proto-version": proto.version}
+        env += [
+            {"name": "AMEIDE_PROTO_MODULE", "value": proto.module},
+            {"name": "AMEIDE_PROTO_VERSION", "value": proto.version},
+        ]
+    if binding is not None:
+        env += connection_env(binding, binding.app_secret)
+    return pod_template(
+        ctx.primitive,
+        ctx.spec,
+        profile=BACKEND,
+        defaults=ctx.settings.pods,
+        otlp_endpoint=ctx.settings.otel.endpoint,
+        service_account=service_account_name(ctx.primitive, ctx.spec),
+        extras=Extras(env=tuple(env), annotations=annotations),
+    )
+
+
+def config_digest(ctx: Context, binding: Binding | None) -> str:
+    """The digest (10 hex digits) of the connection Secret's values; empty while there is nothing to consume."""
+    if binding is None:
+        return ""
+    secret = ctx.observed.objects.get(SECRET, ctx.primitive.namespace, binding.app_secret)
+    if secret is None:
+        return ""
+    return hashlib.sha256(json.dumps(secret["digests"], sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _replicas_of(actions: list[Action]) -> int | None:
+    """The replica count that the main Deployment is planned to have; None where an autoscaler decides."""
+    for action in actions:
+        if isinstance(action, Ensure) and action.resource is DEPLOYMENT and not action.key.name.endswith("-canary"):
+            count = action.manifest["spec"].get("replicas")
+            return int(count) if count is not None else None
+    return None
+
+
+def _invalid(manifest: Manifest, primitive: Primitive, error: InvalidSpec, deleting: bool) -> Plan:
+    """A spec that cannot be compiled: nothing is touched, what runs goes on running."""
+    stage = Stage(
+        "",
+        State.STALLED,
+        Reason.InvalidSpec,
+        "; ".join(problem.message for problem in error.problems),
+        remedy="; ".join(dict.fromkeys(problem.remedy for problem in error.problems if problem.remedy)),
+    )
+    stages = (
+        stage,
+        blocked(DB_READY, stage),
+        blocked(MIGRATION_SUCCEEDED, stage),
+        blocked(WORKLOAD_READY, stage),
+    )
+    actions: tuple[Action, ...] = ()
+    if deleting and FINALIZER in (manifest["metadata"].get("finalizers") or ()):
+        message = "the spec cannot be read, so whatever it made outside its namespace is left behind"
+        actions = (
+            Notify("Warning", Reason.DataLeftBehind, message),
+            RemoveFinalizer(FINALIZER, "deletion never hangs on a spec that cannot be read"),
+        )
+    return Plan(actions, stages, facts={"child": primitive.child_name})
+
+
+__all__ = ["config_digest", "plan", "with_config"]

@@ -1,0 +1,149 @@
+"""`provisioning: Job`: a one-shot Job beside the Cluster makes roles and schema with the superuser's Secret.
+
+For databases that several Domains share, and for clusters without CloudNativePG's declarative APIs. The script is
+fixed, names reach it as environment variables and are quoted by psql; migrations never see the superuser.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ameide_shared import vocabulary as v
+from ameide_shared.builders.identity import foreign_child_metadata, foreign_name
+from ameide_shared.builders.job import job
+from ameide_shared.builders.pod import one_shot_template
+from ameide_shared.kube.resources import CNPG_CLUSTER, JOB, Manifest, key_of
+from ameide_shared.plan import Action, Delete, Ensure
+from ameide_shared.reasons import Reason
+from ameide_shared.stages import Stage, State, done
+from ameide_shared.workload import JobPhase, job_state
+from domain_operator.plan import sql
+from domain_operator.plan.binding import PORT, Binding
+from domain_operator.plan.context import Context, Part
+
+DB_READY: Final = "DBReady"
+
+
+def plan_provisioning(ctx: Context, binding: Binding, app_secret: str, owner_secret: str) -> Part:
+    """Run the Job of this binding once; a rotated password is a new Job."""
+    cluster = ctx.observed.objects.get(CNPG_CLUSTER, binding.cluster.namespace, binding.cluster.name)
+    refusal = superuser_problem(binding, cluster)
+    if refusal is not None:
+        return Part(refusal)
+    token = ctx.annotation(v.ANNOTATION_ROTATE_PASSWORD)
+    retry = ctx.annotation(v.ANNOTATION_RETRY_MIGRATION)
+    name = job_name(ctx, binding, "provision", token, retry)
+    manifest = superuser_job(ctx, binding, name, sql.PROVISION, app_secret, owner_secret)
+    live = ctx.observed.objects.get(JOB, binding.cluster.namespace, name)
+    actions: tuple[Action, ...] = (Ensure(manifest, "make roles and schema", create_only=True),)
+    actions += _older_jobs(ctx, binding, keep=name)
+    what = f"Job {binding.cluster.namespace}/{name}"
+    if live is None:
+        return Part(_provisioning(what, "is about to make roles and schema"), actions)
+    state = job_state(live, ctx.observed.pods_of_job(name))
+    if state.phase is JobPhase.SUCCEEDED:
+        return Part(done(DB_READY, Reason.DatabaseReady), actions)
+    if state.phase is JobPhase.RUNNING:
+        cause = f": {state.cause.message}" if state.cause else ""
+        return Part(_provisioning(what, f"is making roles and schema{cause}"), actions)
+    taken = "DatabaseNameTaken" in state.message
+    return Part(
+        Stage(
+            DB_READY,
+            State.STALLED,
+            Reason.DatabaseNameTaken if taken else Reason.DatabaseRefused,
+            f"{what} failed: {state.message}",
+            object=what,
+            remedy="mend what the message names, then set the annotation ameide.io/retry-migration to a new value",
+        ),
+        actions,
+    )
+
+
+def superuser_problem(binding: Binding, cluster: Manifest | None) -> Stage | None:
+    """Whether the Cluster keeps its superuser Secret to itself."""
+    if cluster is not None and (cluster.get("spec") or {}).get("enableSuperuserAccess") is True:
+        return None
+    return Stage(
+        DB_READY,
+        State.WAITING,
+        Reason.SuperuserAccessDisabled,
+        f"spec.db.provisioning: Job needs the superuser Secret of Cluster {binding.cluster}, which has none",
+        object=f"Cluster {binding.cluster}",
+        remedy="set spec.enableSuperuserAccess: true on the Cluster",
+    )
+
+
+def job_name(ctx: Context, binding: Binding, verb: str, *tokens: str) -> str:
+    """A Job's name: one per binding and tokens, in the Cluster's namespace."""
+    identity = json.dumps([binding.database, binding.schema, binding.role, ctx.primitive.uid, *tokens])
+    return foreign_name(ctx.primitive, f"-{verb}-{hashlib.sha256(identity.encode()).hexdigest()[:6]}")
+
+
+def claim(ctx: Context) -> str:
+    """The comment on roles and schema that says whose they are; it outlives the Domain with its data."""
+    return f"ameide.io/owner={ctx.primitive.namespace}/{ctx.primitive.name}"
+
+
+def superuser_job(
+    ctx: Context, binding: Binding, name: str, script: str, app_secret: str, owner_secret: str
+) -> dict[str, Any]:
+    """A Job in the Cluster's namespace that runs a fixed script as the superuser."""
+    superuser = f"{binding.cluster.name}-superuser"
+    env = [
+        {"name": "PGHOST", "value": binding.host},
+        {"name": "PGPORT", "value": str(PORT)},
+        {"name": "PGDATABASE", "value": "postgres"},
+        {"name": "PGSSLMODE", "value": ctx.settings.database.ssl_mode},
+        _reference("PGUSER", superuser, "username"),
+        _reference("PGPASSWORD", superuser, "password"),
+        {"name": "AMEIDE_APP_ROLE", "value": binding.role},
+        {"name": "AMEIDE_OWNER_ROLE", "value": binding.owner},
+        _reference("AMEIDE_APP_PASSWORD", app_secret, "password"),
+        _reference("AMEIDE_OWNER_PASSWORD", owner_secret, "password"),
+        {"name": "AMEIDE_DATABASE", "value": binding.database},
+        {"name": "DB_SCHEMA", "value": binding.schema},
+        {"name": "AMEIDE_CLAIM", "value": claim(ctx)},
+    ]
+    template = one_shot_template(
+        ctx.primitive,
+        name="provision",
+        image=ctx.settings.database.client_image,
+        command=sql.shell(script),
+        env=env,
+        defaults=ctx.settings.pods,
+    )
+    manifest = job(
+        ctx.primitive,
+        name,
+        template,
+        backoff_limit=2,
+        deadline_seconds=int(ctx.settings.database.provision_timeout),
+    )
+    manifest["metadata"] = foreign_child_metadata(
+        ctx.primitive, binding.cluster.namespace, name, labels={v.LABEL_TRACK: v.TRACK_JOB}
+    )
+    return manifest
+
+
+def _reference(variable: str, secret: str, key: str) -> Mapping[str, Any]:
+    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+
+
+def _provisioning(what: str, message: str) -> Stage:
+    return Stage(DB_READY, State.PROGRESSING, Reason.DatabaseProvisioning, f"{what} {message}", object=what)
+
+
+def _older_jobs(ctx: Context, binding: Binding, keep: str) -> tuple[Delete, ...]:
+    """Jobs of earlier rotations that have ended."""
+    return tuple(
+        Delete(JOB, key_of(job), job["metadata"]["uid"], "a newer Job has taken its place")
+        for job in ctx.observed.objects.list(JOB, binding.cluster.namespace)
+        if job["metadata"]["name"] != keep
+        and v.LABEL_OWNER_NAME in (job["metadata"].get("labels") or {})
+        and job_state(job, ()).phase is not JobPhase.RUNNING
+        and not job["metadata"].get("deletionTimestamp")
+    )

@@ -1,0 +1,265 @@
+"""Which pod template runs: the target, once nothing holds it back, else the current revision; and the canary.
+
+Released templates are ControllerRevisions. What holds a rollout back (refusal, migration, canary) holds back the whole
+template; the current one can always be rebuilt from its revision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ameide_shared import vocabulary as v
+from ameide_shared.builders.deployment import deployment
+from ameide_shared.builders.pod import for_track
+from ameide_shared.kube.resources import (
+    CONTROLLER_REVISION,
+    DEPLOYMENT,
+    HORIZONTAL_POD_AUTOSCALER,
+    POD,
+    Manifest,
+    ObjectKey,
+    key_of,
+)
+from ameide_shared.plan import Action, Delete, Ensure, HandOverReplicas
+from ameide_shared.reasons import Reason
+from ameide_shared.revisions import PodTemplate, Revision, controller_revision, next_number, stamp, to_prune
+from ameide_shared.stages import Stage, State, blocked, done
+from ameide_shared.workload import diagnose, workload_state
+from domain_operator.plan.context import Context
+from domain_operator.plan.migration import ANNOTATION_KEY
+
+FAILS_A_CANARY: Final = frozenset({"CrashLoopBackOff", "OOMKilled", "ProgressDeadlineExceeded", "InvalidImageName"})
+"""Causes that end a canary at once; others have until the progress deadline."""
+_FAILED: Final = "Failed"
+_RUNNING: Final = "Running"
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """The template to run (None: nothing has ever been released), what to write for it, and how far it is."""
+
+    template: PodTemplate | None
+    target: str
+    current: str
+    actions: tuple[Action, ...] = ()
+    stage: Stage | None = None  # the canary's, where there is something to say
+    canary: Mapping[str, Any] = field(default_factory=dict)  # status.canary
+
+
+def plan_rollout(
+    ctx: Context, target: PodTemplate, revisions: Sequence[Revision], *, migration_key: str, held: bool, config: str
+) -> Rollout:
+    """Decide between target and current. `held`: an earlier stage holds the target back. `config`: digest of
+    what pods consume, stamped on whichever template runs."""
+    stamped, digest = stamp(target)
+    current = revisions[-1] if revisions else None
+    released = current is not None and current.digest == digest
+    if held:
+        template = with_config(current.template, config) if current else None
+        return Rollout(
+            template, digest, current.digest if current else "", _drop_canary(ctx, "the target is held back")
+        )
+    if current is not None and not released and ctx.spec.rollout.canary:
+        verdict = _canary(ctx, stamped, digest, config)
+        if verdict.stage is not None:
+            return Rollout(
+                with_config(current.template, config),
+                digest,
+                current.digest,
+                verdict.actions,
+                verdict.stage,
+                verdict.canary,
+            )
+    number = current.number if current is not None and released else next_number(revisions)
+    annotations = {ANNOTATION_KEY: migration_key} if migration_key else {}
+    release = Ensure(
+        controller_revision(ctx.primitive, stamped, number=number, annotations=annotations),
+        f"release revision {digest}",
+    )
+    limit = min(ctx.settings.history.revisions, ctx.spec.rollout.revision_history_limit)
+    prune = tuple(
+        Delete(
+            CONTROLLER_REVISION,
+            ObjectKey(ctx.primitive.namespace, revision.name),
+            revision.uid,
+            "beyond the history limit",
+        )
+        for revision in to_prune(revisions, limit, keep={digest, *_running_revisions(ctx)})
+    )
+    promoted = _drop_canary(ctx, "promoted") if released and _rolled_out(ctx, digest) else ()
+    return Rollout(with_config(stamped, config), digest, digest, (release, *prune, *promoted))
+
+
+def with_config(template: PodTemplate, config: str) -> dict[str, Any]:
+    """The template with the digest of what its pods consume: pods roll when that changes, whatever revision runs."""
+    metadata = dict(template.get("metadata") or {})
+    if config:
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), v.ANNOTATION_CONFIG_DIGEST: config}
+    return {"metadata": metadata, "spec": template["spec"]}
+
+
+# --- the canary --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    stage: Stage | None = None
+    actions: tuple[Action, ...] = ()
+    canary: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _canary(ctx: Context, template: PodTemplate, digest: str, config: str) -> _Verdict:
+    """No stage means: promote."""
+    recorded = (ctx.manifest.get("status") or {}).get("canary") or {}
+    if recorded.get("revision") == digest and recorded.get("state") == _FAILED:
+        return _Verdict(_rejected(digest, recorded.get("message", "")), _drop_canary(ctx, "it failed"), recorded)
+    rollout = ctx.spec.rollout
+    manifest = deployment(
+        ctx.primitive,
+        with_config(for_track(template, v.TRACK_CANARY), config),
+        replicas=rollout.canary_replicas,
+        spec=ctx.spec,
+        track=v.TRACK_CANARY,
+        min_ready_seconds=rollout.canary_ready_seconds,
+    )
+    ensure = Ensure(manifest, f"canary of revision {digest}")
+    what = f"Deployment {ctx.primitive.canary_name}"
+    live = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.canary_name)
+    progress = {"revision": digest, "state": _RUNNING}
+    if live is None or _revision_of(live) != digest:
+        message = f"the canary of revision {digest} is being started"
+        return _Verdict(_in_progress(what, message), (ensure,), progress)
+    pods = pods_of(ctx, v.TRACK_CANARY)
+    state = workload_state(live, pods)
+    cause = diagnose(live, pods)
+    if state.rolled_out and state.available >= rollout.canary_replicas:
+        return _Verdict()
+    if cause is not None and cause.code in FAILS_A_CANARY:
+        failed = {"revision": digest, "state": _FAILED, "message": cause.message}
+        return _Verdict(_rejected(digest, cause.message), _drop_canary(ctx, "it failed"), failed)
+    why = f": {cause.message}" if cause else ""
+    message = (
+        f"the canary of revision {digest} has {state.ready} of {rollout.canary_replicas} pods ready and must stay so "
+        f"for {rollout.canary_ready_seconds} s{why}"
+    )
+    return _Verdict(_in_progress(what, message), (ensure,), progress)
+
+
+def _in_progress(what: str, message: str) -> Stage:
+    return Stage("", State.PROGRESSING, Reason.CanaryInProgress, message, object=what)
+
+
+def _rejected(digest: str, message: str) -> Stage:
+    return Stage(
+        "",
+        State.STALLED,
+        Reason.CanaryFailed,
+        f"the canary of revision {digest} failed and was removed; the current revision keeps serving: {message}",
+        object=f"revision {digest}",
+        remedy="mend the image or the spec: any change of the pod template starts a new canary",
+    )
+
+
+def _drop_canary(ctx: Context, why: str) -> tuple[Delete, ...]:
+    live = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.canary_name)
+    if live is None or live["metadata"].get("deletionTimestamp"):
+        return ()
+    return (Delete(DEPLOYMENT, key_of(live), live["metadata"]["uid"], f"the canary goes: {why}"),)
+
+
+# --- the main Deployment -------------------------------------------------------------------------------------------------
+
+
+def main_deployment(ctx: Context, template: PodTemplate) -> tuple[Action, ...]:
+    """The Deployment, and the hand-over of its replica count when an autoscaler takes it."""
+    live = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.child_name)
+    scaler = ctx.observed.objects.get(HORIZONTAL_POD_AUTOSCALER, ctx.primitive.namespace, ctx.primitive.child_name)
+    autoscaled = ctx.spec.autoscaling is not None
+    count = ((live or {}).get("spec") or {}).get("replicas")
+    manifest = deployment(
+        ctx.primitive, template, replicas=None if autoscaled else _replicas(ctx, count, scaler), spec=ctx.spec
+    )
+    ensure = Ensure(manifest, "the workload")
+    if autoscaled and live is not None and scaler is None and count is not None:
+        reason = "an autoscaler takes over; dropping the field would reset it to 1"
+        return (HandOverReplicas(key_of(live), count, reason), ensure)
+    return (ensure,)
+
+
+def _replicas(ctx: Context, live: int | None, scaler: Manifest | None) -> int:
+    """What the spec says; the live count where it says nothing, or where an autoscaler is only now going."""
+    if live is not None and (ctx.spec.replicas is None or scaler is not None):
+        return live
+    return 1 if ctx.spec.replicas is None else ctx.spec.replicas
+
+
+def workload_stage(ctx: Context, template: PodTemplate | None, replicas: int | None, gate: Stage | None) -> Stage:
+    """How the main Deployment stands against what it shall run. `gate`: what held the first release back."""
+    if template is None:
+        return blocked(v.WORKLOAD_READY, gate) if gate is not None else _not_ready("nothing has been released yet")
+    name = ctx.primitive.child_name
+    what = f"Deployment {name}"
+    live = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, name)
+    if live is None:
+        return _not_ready(f"{what} is being created", what)
+    wanted, found = _stamps(template), _stamps((live.get("spec") or {}).get("template") or {})
+    if wanted != found:
+        return Stage(
+            v.WORKLOAD_READY,
+            State.PROGRESSING,
+            Reason.RolloutInProgress,
+            f"{what} is moving to revision {wanted[0]}",
+            object=what,
+        )
+    if replicas is not None and (live.get("spec") or {}).get("replicas") != replicas:
+        return Stage(v.WORKLOAD_READY, State.PROGRESSING, Reason.RolloutInProgress, f"{what} is scaling", object=what)
+    pods = pods_of(ctx, v.TRACK_STABLE)
+    state = workload_state(live, pods)
+    if state.rolled_out:
+        if state.desired == 0:
+            return done(v.WORKLOAD_READY, Reason.ScaledToZero, "scaled to zero, as asked")
+        return done(v.WORKLOAD_READY, Reason.Available)
+    cause = diagnose(live, pods)
+    if cause is not None:
+        return Stage(
+            v.WORKLOAD_READY,
+            State.FAILED,
+            Reason.DeploymentNotReady,
+            cause.message,
+            object=cause.object or what,
+            remedy=cause.remedy,
+        )
+    return _not_ready(f"{state.ready} of {state.desired} pods are ready, {state.updated} are up to date", what)
+
+
+def _not_ready(message: str, what: str = "") -> Stage:
+    return Stage(v.WORKLOAD_READY, State.PROGRESSING, Reason.DeploymentNotReady, message, object=what)
+
+
+def pods_of(ctx: Context, track: str) -> list[Manifest]:
+    """The Domain's serving pods of a track."""
+    return [
+        pod
+        for pod in ctx.observed.objects.list(POD, ctx.primitive.namespace)
+        if (pod["metadata"].get("labels") or {}).get(v.LABEL_TRACK) == track
+    ]
+
+
+def _stamps(template: PodTemplate) -> tuple[str, str]:
+    annotations = (template.get("metadata") or {}).get("annotations") or {}
+    return annotations.get(v.ANNOTATION_REVISION, ""), annotations.get(v.ANNOTATION_CONFIG_DIGEST, "")
+
+
+def _revision_of(live: Manifest) -> str:
+    return _stamps((live.get("spec") or {}).get("template") or {})[0]
+
+
+def _rolled_out(ctx: Context, digest: str) -> bool:
+    live = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.child_name)
+    return live is not None and _revision_of(live) == digest and workload_state(live, ()).rolled_out
+
+
+def _running_revisions(ctx: Context) -> set[str]:
+    return {_revision_of(live) for live in ctx.observed.objects.list(DEPLOYMENT, ctx.primitive.namespace)}

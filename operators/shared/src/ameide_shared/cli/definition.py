@@ -1,0 +1,38 @@
+"""What the common command line needs to know of an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ameide_shared.controller.runtime import Runtime
+from ameide_shared.kube.connection import Connection
+from ameide_shared.kube.resources import Manifest, ResourceType
+from ameide_shared.plan import Outcome, Plan
+from ameide_shared.reconcile import Kind
+from ameide_shared.settings import OperatorSettings
+from ameide_shared.spec.resource import ResourceModel
+
+Start = Callable[[Any, Connection], tuple[Runtime, Kind[Any]]]
+"""(settings, connection) → the runtime with its watches, and the kind that it reconciles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """An operator: its kind, its settings, and its pure functions, as the subcommands use them.
+
+    `observed` builds what `plan` is given from manifests that were read from files; `apis` are the optional APIs that
+    those files are taken to come from.
+    """
+
+    operator: str
+    resource: ResourceType
+    model: type[ResourceModel]
+    settings: type[OperatorSettings]
+    start: Start
+    observed: Callable[[Iterable[Manifest], frozenset[ResourceType]], Any]
+    plan: Callable[[Manifest, Any, Any, datetime], Plan]
+    status: Callable[[Manifest, Any, Plan, Outcome, datetime], dict[str, Any]]
+    apis: frozenset[ResourceType] = frozenset()

@@ -1,0 +1,374 @@
+"""An operator process: watches fill the cache and the queue, the leader's workers reconcile, the auditor looks after.
+
+Order of things: probes first; then watches; when the caches are filled, election; when elected, workers. On SIGTERM:
+watches stop, workers finish what they have, the Lease is given back, within ten seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import functools
+import logging
+import re
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from ameide_shared.controller.audit import Audited, Auditor
+from ameide_shared.controller.leader import LeaderElector
+from ameide_shared.controller.queue import WorkQueue
+from ameide_shared.controller.recorder import Recorder
+from ameide_shared.controller.streams import Streams
+from ameide_shared.controller.workers import OnFailure, Reconcile, Workers
+from ameide_shared.health import HealthServer
+from ameide_shared.kube.cache import Cache
+from ameide_shared.kube.client import ApiClient
+from ameide_shared.kube.connection import Connection
+from ameide_shared.kube.discovery import Discovery
+from ameide_shared.kube.errors import ApiError
+from ameide_shared.kube.limiter import Limiter
+from ameide_shared.kube.resources import (
+    CUSTOM_RESOURCE_DEFINITION,
+    Manifest,
+    ObjectKey,
+    ResourceType,
+    key_of,
+)
+from ameide_shared.metrics import Metrics
+from ameide_shared.settings import OperatorSettings, WatchSettings
+
+log = logging.getLogger(__name__)
+
+_DRAIN_SECONDS = 5.0
+_FLUSH_SECONDS = 1.0
+_RELEASE_SECONDS = 1.5
+_SERVED_TRIES = 20  # half a second apart: how long discovery may lag behind a new CRD
+
+ToKeys = Callable[[Manifest], Iterable[ObjectKey]]
+"""Which resources of the operator's kind an object concerns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A kind to watch and cache. A change of an object queues what `keys` says of it, before and after.
+
+    `optional`: its API may be absent, and may appear or go while we run.
+    """
+
+    resource: ResourceType
+    keys: ToKeys
+    label_selector: str = ""
+    optional: bool = False
+
+
+class Runtime:
+    """One operator process. `client`, `cache`, `discovery`, `recorder` and `metrics` are there for `reconcile` to use.
+
+    `primary` is the operator's own kind; it is watched without being named in `watches`. Construct it and call `run`
+    within one event loop.
+    """
+
+    def __init__(
+        self,
+        operator: str,
+        primary: ResourceType,
+        watches: Sequence[Watch],
+        settings: OperatorSettings,
+        connection: Connection,
+    ) -> None:
+        self.operator = operator
+        self.primary = primary
+        self.settings = settings
+        self.connection = connection
+        self.metrics = Metrics(primary.kind.lower())
+        limiter = Limiter(settings.api.qps, settings.api.burst)
+        self.client = self._client(limiter, settings.api.request_timeout)
+        self.cache = Cache()
+        self.discovery = Discovery([watch.resource for watch in watches if watch.optional])
+        self.recorder = Recorder(self._client(limiter, 10.0), operator, metrics=self.metrics)
+        self.queue: WorkQueue[ObjectKey] = WorkQueue(observer=self.metrics)
+        self._watches = (Watch(primary, lambda manifest: (key_of(manifest),)), *watches)
+        self._admits = namespace_filter(settings.watch)
+        namespaces = () if settings.watch.cluster_wide else settings.watch.namespaces
+        self._streams = self._build_streams(namespaces)
+        self._auditor = Auditor(
+            self.client,
+            self.cache,
+            [Audited(watch.resource, watch.label_selector, watch.optional) for watch in self._watches],
+            metrics=self.metrics,
+            interval=settings.audit_seconds,
+            namespaces=namespaces,
+            admits=self._admits,
+            revive=self._streams.restart,
+        )
+        self._apis_changed = asyncio.Event()
+        self.health_port = settings.http.port
+        """The port of the probes; the one in use once `run` has started."""
+        for watch in self._watches:
+            self.cache.subscribe(watch.resource, self._queuer(watch.keys), own_writes=False)
+        self.cache.subscribe(primary, self._count_conditions)
+
+    async def run(
+        self,
+        reconcile: Reconcile,
+        *,
+        stop: asyncio.Event | None = None,
+        on_failure: OnFailure | None = None,
+    ) -> int:
+        """Run until SIGTERM, SIGINT or `stop`; the exit code: 0 when told to stop, 1 when something gave way."""
+        stop = stop or asyncio.Event()
+        with suppress(NotImplementedError):
+            self._handle_signals(stop)
+        async with AsyncExitStack() as stack:
+            health = HealthServer(
+                self.settings.http.host,
+                self.settings.http.port,
+                metrics=self.metrics,
+                live=lambda: self._auditor.dead,
+                ready=lambda: self._auditor.unsynced,
+            )
+            await stack.enter_async_context(health)
+            self.health_port = health.port
+            async with _Background() as background:
+                watching = background.start("watches", self._streams.run())
+                background.start("events", self.recorder.run())
+                code = await self._serve(reconcile, stop, on_failure, background, watching)
+                await self.recorder.flush(_FLUSH_SECONDS)
+        log.info("stopped", extra={"exit_code": code})
+        return code
+
+    async def _serve(
+        self,
+        reconcile: Reconcile,
+        stop: asyncio.Event,
+        on_failure: OnFailure | None,
+        background: _Background,
+        watching: asyncio.Task[None],
+    ) -> int:
+        """From empty caches to the end."""
+        stopped = background.start("stop flag", stop.wait())
+        if not await background.first(stopped, background.start("cache sync", self._sync())):
+            return background.exit_code
+        log.info("caches are filled")
+        background.start("audit", self._auditor.run())
+        background.start("API discovery", self._follow_apis())
+        elector: LeaderElector | None = None
+        if self.settings.leader_election.enabled:
+            elector = self._elector()
+            if not await background.first(stopped, background.start("election", elector.acquire())):
+                await self._release(elector)
+                return background.exit_code
+        else:
+            self.metrics.leading(True)
+        workers = Workers(
+            self.primary.kind,
+            self.queue,
+            reconcile,
+            count=self.settings.workers,
+            timeout=self.settings.reconcile_timeout,
+            resync=self.settings.resync_seconds,
+            exists=lambda key: self.cache.get(self.primary, key) is not None,
+            metrics=self.metrics,
+            may_work=(lambda: elector.leads) if elector else (lambda: True),
+            on_failure=on_failure,
+        )
+        workers.start()
+        log.info("working", extra={"workers": self.settings.workers})
+        if elector is None:
+            await background.first(stopped)
+            watching.cancel()
+            await workers.drain(_DRAIN_SECONDS)
+            return background.exit_code
+        lost = background.start("renewal", elector.hold())
+        if await background.first(stopped, lost):
+            # Another replica may start at any moment: no time for finishing.
+            await workers.kill()
+            return 1
+        # The Lease is renewed while the last reconciles end, and given back only then.
+        watching.cancel()
+        await workers.drain(_DRAIN_SECONDS)
+        lost.cancel()
+        await self._release(elector)
+        return background.exit_code
+
+    # --- parts ------------------------------------------------------------------------------------------------------
+
+    def _client(self, limiter: Limiter, timeout: float) -> ApiClient:
+        return ApiClient(
+            self.connection,
+            field_manager=self.operator,
+            limiter=limiter,
+            on_request=self.metrics.request,
+            timeout=timeout,
+        )
+
+    def _build_streams(self, namespaces: Sequence[str]) -> Streams:
+        watched = {watch.resource: watch.label_selector for watch in self._watches}
+        if self.discovery.optional and self.settings.watch.cluster_wide:
+            watched[CUSTOM_RESOURCE_DEFINITION] = ""
+        return Streams(
+            self.connection,
+            watched,
+            on_event=self._take_event,
+            on_listed=self._take_listing,
+            namespaces=namespaces,
+        )
+
+    def _elector(self) -> LeaderElector:
+        settings = self.settings.leader_election
+        key = ObjectKey(
+            settings.namespace or self.connection.default_namespace or "default", settings.name or self.operator
+        )
+        # A client of its own: renewals wait for no token that reconciles have used up.
+        client = self._client(Limiter(0), settings.renew_deadline)
+        return LeaderElector(client, key, settings, on_change=self.metrics.leading)
+
+    @staticmethod
+    async def _release(elector: LeaderElector) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await elector.release()
+
+    def _handle_signals(self, stop: asyncio.Event) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        self._streams.on_started = functools.partial(self._handle_signals, stop)  # kopf puts its own in place
+
+    # --- what happens -----------------------------------------------------------------------------------------------
+
+    def _take_event(self, resource: ResourceType, event_type: str | None, manifest: dict[str, Any]) -> None:
+        self.metrics.watch_event(resource.kind)
+        if resource is CUSTOM_RESOURCE_DEFINITION:
+            self.discovery.on_crd_event(event_type, manifest)
+        elif not resource.namespaced or self._admits(manifest["metadata"]["namespace"]):
+            self.cache.on_event(resource, event_type, manifest)
+
+    def _take_listing(self, resource: ResourceType) -> None:
+        if resource is not CUSTOM_RESOURCE_DEFINITION:
+            self._auditor.relisted(resource)
+
+    def _queuer(self, keys: ToKeys) -> Callable[[Manifest | None, Manifest | None], None]:
+        def changed(old: Manifest | None, new: Manifest | None) -> None:
+            concerned = set(keys(new)) if new is not None else set()
+            if old is not None:
+                concerned.update(keys(old))
+            for key in concerned:
+                self.queue.add(key, debounce=True)
+
+        return changed
+
+    def _count_conditions(self, old: Manifest | None, new: Manifest | None) -> None:
+        manifest = new if new is not None else old
+        assert manifest is not None
+        conditions = ((new.get("status") or {}).get("conditions") or ()) if new is not None else None
+        self.metrics.conditions(key_of(manifest), self.primary.kind, conditions)
+
+    async def _sync(self) -> None:
+        """Fill the caches and learn which optional APIs there are."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._auditor.sync())
+            group.create_task(self._discover())
+        self.discovery.subscribe(lambda resource, installed: self._apis_changed.set())
+
+    async def _discover(self) -> None:
+        while True:
+            if await self.discovery.refresh(self.client):
+                return
+            await asyncio.sleep(2.0)
+
+    async def _follow_apis(self) -> None:
+        """Watch anew when an optional API has appeared or gone; ask for them now and then in case nobody tells."""
+        while True:
+            try:
+                async with asyncio.timeout(self.settings.audit_seconds):
+                    await self._apis_changed.wait()
+            except TimeoutError:
+                await self.discovery.refresh(self.client)
+                continue
+            await asyncio.sleep(0.5)  # they come in groups
+            self._apis_changed.clear()
+            await self._until_served()
+            self._streams.restart()
+            for manifest in self.cache.list(self.primary):
+                self.queue.add(key_of(manifest), debounce=True)
+
+    async def _until_served(self) -> None:
+        """A CRD may be established a moment before discovery, which kopf asks, shows it."""
+        expected = {r for r in self.discovery.optional if self.discovery.installed(r)}
+        for _ in range(_SERVED_TRIES):
+            served: set[tuple[str, str, str]] = set()
+            for group, version in {(r.group, r.version) for r in expected}:
+                with suppress(ApiError):
+                    answer = await self.client.raw_get(f"/apis/{group}/{version}" if group else f"/api/{version}")
+                    served |= {(group, version, str(item.get("name"))) for item in answer.get("resources") or ()}
+            if all((r.group, r.version, r.plural) in served for r in expected):
+                return
+            await asyncio.sleep(0.5)
+
+
+class _Background:
+    """Tasks that run beside the main line; the first one that fails ends the wait. All are cancelled at the end."""
+
+    def __init__(self) -> None:
+        self.exit_code = 0
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def start(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.append(task)
+        return task
+
+    async def first(self, stopped: asyncio.Task[Any], wanted: asyncio.Task[Any] | None = None) -> bool:
+        """Wait for `wanted`: True when it has ended well, False when told to stop or when anything has failed."""
+        waiting = set(self._tasks)
+        while True:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if not task.cancelled() and (error := task.exception()) is not None:
+                    log.error("%s gave way", task.get_name(), exc_info=error)
+                    self.exit_code = 1
+                    return False
+            if stopped in done:
+                return False
+            if wanted in done:
+                return True
+
+    async def __aenter__(self) -> _Background:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def namespace_filter(settings: WatchSettings) -> Callable[[str], bool]:
+    """Whether a namespace is looked after: one of the names or globs, and none of the excluded ones."""
+    included = [re.compile(fnmatch.translate(pattern)) for pattern in settings.namespaces]
+    excluded = [re.compile(fnmatch.translate(pattern)) for pattern in settings.exclude]
+    if not included and not excluded:
+        return lambda namespace: True
+
+    @functools.lru_cache(maxsize=10_000)
+    def admits(namespace: str) -> bool:
+        if any(pattern.match(namespace) for pattern in excluded):
+            return False
+        return not included or any(pattern.match(namespace) for pattern in included)
+
+    return admits
+
+
+def run_loop(main: Coroutine[Any, Any, int]) -> int:
+    """Run an operator's main coroutine in an event loop, uvloop's where it is installed; its exit code."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)

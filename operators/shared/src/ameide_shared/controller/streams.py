@@ -1,0 +1,247 @@
+"""Watching, by kopf: one event handler per kind, which only passes events on.
+
+kopf lists, watches, reconnects and lists anew after a 410. With event handlers alone it writes nothing to objects and
+retries nothing, which is what we want: state is in the cache, retries are in the work queue. What kopf treats as
+fatal (a kind that vanishes, an error within a stream) ends its tasks; they are started again, and everything is
+listed anew. The same happens when an optional API appears or goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import aiohttp
+import kopf
+
+from ameide_shared.kube.connection import Connection
+from ameide_shared.kube.resources import ResourceType
+
+log = logging.getLogger(__name__)
+
+OnEvent = Callable[[ResourceType, str | None, dict[str, Any]], None]
+"""Kind, type (None for listed objects, ADDED, MODIFIED, DELETED), object. Must be quick; errors are only logged."""
+
+OnListed = Callable[[ResourceType], None]
+
+_LOGIN_SECONDS = 5.0  # between two logins: credentials that are refused are not tried in a tight loop
+_LONGEST_RESTART_DELAY = 30.0
+_STOP_SECONDS = 4.0
+
+
+class Streams:
+    """The watches of one operator: `watched` gives the label selector of each kind (empty for none).
+
+    `namespaces` are watched one by one; without any, one watch per kind spans the cluster. `on_listed` is told when
+    kopf has listed a kind anew: what was deleted before that it will not tell.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        watched: Mapping[ResourceType, str],
+        *,
+        on_event: OnEvent,
+        on_listed: OnListed = lambda resource: None,
+        namespaces: Sequence[str] = (),
+    ) -> None:
+        self._connection = connection
+        self._watched = dict(watched)
+        self._on_event = on_event
+        self._namespaces = tuple(namespaces)
+        self._session = _ListObserver(self._list_paths(), on_listed)
+        self._registry = self._build_registry()
+        self._restart = asyncio.Event()
+        self.on_started: Callable[[], None] = lambda: None
+        """Called each time that kopf has started; it has put its own signal handlers in place."""
+        self._logged_in = float("-inf")
+
+    def restart(self) -> None:
+        """List and watch everything anew."""
+        self._restart.set()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        delay = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            if delay:
+                await asyncio.sleep(delay)
+            self._restart.clear()
+            started = loop.time()
+            error = await self._run_once()
+            if error is None:
+                log.info("watching anew")
+                delay = 0.0
+                continue
+            lasted = loop.time() - started
+            delay = 1.0 if lasted > _LONGEST_RESTART_DELAY else min(_LONGEST_RESTART_DELAY, max(1.0, delay * 2))
+            log.error("the watches have ended and start anew in %.0f s: %s: %s", delay, type(error).__name__, error)
+
+    async def _run_once(self) -> BaseException | None:
+        """Run kopf's tasks until `restart` (None) or until one of them ends (its error)."""
+        # kopf.operator() would cancel every task of the loop that is younger than itself; these are its own ones only.
+        tasks = await kopf.spawn_tasks(
+            registry=self._registry,
+            settings=self._kopf_settings(),
+            standalone=True,
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
+        )
+        self.on_started()
+        restart = asyncio.create_task(self._restart.wait(), name="watch restart")
+        try:
+            done, _ = await asyncio.wait({*tasks, restart}, return_when=asyncio.FIRST_COMPLETED)
+            if restart in done:
+                return None
+            task = done.pop()
+            return task.exception() or RuntimeError(f"{task.get_name()} has ended")
+        finally:
+            for task in (*tasks, restart):
+                task.cancel()
+            _, pending = await asyncio.wait({*tasks, restart}, timeout=_STOP_SECONDS)
+            for task in pending:
+                log.warning("a task of the watches does not end: %s", task.get_name())
+            for task in tasks:
+                if task.done() and not task.cancelled():
+                    task.exception()  # seen; asyncio would complain otherwise
+
+    # --- kopf ------------------------------------------------------------------------------------------------------
+
+    def _build_registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(self._login)
+        for resource in self._watched:
+            kopf.on.event(
+                registry=registry,
+                group=resource.group,
+                version=resource.version,
+                plural=resource.plural,
+                id=str(resource),
+            )(self._handler(resource))
+        return registry
+
+    def _handler(self, resource: ResourceType) -> Any:
+        on_event = self._on_event
+
+        async def take(event: Mapping[str, Any], **_: Any) -> None:
+            on_event(resource, event["type"], event["object"])
+
+        return take
+
+    async def _login(self, **_: Any) -> kopf.AiohttpSession:
+        """kopf asks for credentials at start and after each 401."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, self._logged_in + _LOGIN_SECONDS - loop.time()))
+        self._logged_in = loop.time()
+        return kopf.AiohttpSession(
+            server=self._connection.server,
+            default_namespace=self._connection.default_namespace,
+            aiohttp_session=self._session.around(self._connection.open_session()),
+        )
+
+    def _kopf_settings(self) -> kopf.OperatorSettings:
+        settings = kopf.OperatorSettings()
+        settings.process.ultimate_exiting_timeout = None  # it is not kopf that decides when this process ends
+        settings.posting.enabled = False
+        settings.peering.standalone = True
+        settings.scanning.disabled = True  # we tell it to start anew when an API appears
+        settings.networking.request_timeout = 60.0
+        settings.networking.connect_timeout = 10.0
+        settings.networking.error_backoffs = _Patience()
+        # No state is kept on objects, and computing what would be kept costs half the CPU of an event.
+        settings.persistence.diffbase_storage = _NoDiffs()
+        settings.persistence.progress_storage = _NoProgress()
+        for resource, selector in self._watched.items():
+            if selector:
+                settings.watching.label_selectors[resource.group, resource.version, resource.plural] = selector
+        return settings
+
+    def _list_paths(self) -> dict[str, ResourceType]:
+        """The URL paths at which kopf lists each kind."""
+        return {
+            resource.path(namespace): resource
+            for resource in self._watched
+            for namespace in ((self._namespaces if resource.namespaced else ()) or (None,))
+        }
+
+
+class _ListObserver:
+    """A session that tells of repeated LISTs. kopf has no hook for them, and an empty one brings no event."""
+
+    def __init__(self, paths: Mapping[str, ResourceType], on_listed: OnListed) -> None:
+        self._paths = paths
+        self._on_listed = on_listed
+        self._known: set[str] = set()
+
+    def around(self, session: aiohttp.ClientSession) -> aiohttp.ClientSession:
+        """The session, observed; kopf uses no more of it than this has."""
+        return cast("aiohttp.ClientSession", _ObservedSession(session, self._answered))
+
+    def _answered(self, method: str, url: str, status: int) -> None:
+        if method.upper() != "GET" or status != 200:
+            return
+        path, _, query = url.partition("?")
+        if "watch=true" in query:
+            return
+        for known, resource in self._paths.items():
+            if path.endswith(known):
+                if known in self._known:
+                    self._on_listed(resource)
+                self._known.add(known)
+                return
+
+
+class _ObservedSession:
+    """The part of aiohttp.ClientSession that kopf uses, around a real one."""
+
+    def __init__(self, session: aiohttp.ClientSession, answered: Callable[[str, str, int], None]) -> None:
+        self._session = session
+        self._answered = answered
+
+    async def request(self, method: str, url: str, **options: Any) -> aiohttp.ClientResponse:
+        response = await self._session.request(method, url, **options)
+        self._answered(method, url, response.status)
+        return response
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+class _Patience:
+    """Seconds between tries of a request, without end: the API server may be away for hours."""
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (0.5, 1, 2, 3, 5, 8)
+        while True:
+            yield 10.0
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
+class _NoProgress(kopf.ProgressStorage):
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+    def purge(self, **_: Any) -> None:
+        return None
+
+    def touch(self, **_: Any) -> None:
+        return None
+
+    def clear(self, *, essence: Any) -> Any:
+        return essence

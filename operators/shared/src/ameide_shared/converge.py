@@ -1,0 +1,248 @@
+"""Carry out a Plan: the only place that writes to the cluster on behalf of a resource.
+
+What fails becomes a Failure in the Outcome, in words for the status; it never ends the reconcile. A transient
+failure ends the pass (the API server is not hammered), a refusal of one child does not keep the others from being
+written.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import secrets
+import string
+from collections.abc import Mapping
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from ameide_shared.kube import apply
+from ameide_shared.kube.cache import Cache
+from ameide_shared.kube.client import ApiClient
+from ameide_shared.kube.errors import (
+    ApiError,
+    ChildConflict,
+    Conflict,
+    Forbidden,
+    ImmutableField,
+    Invalid,
+    NotFound,
+    QuotaExceeded,
+)
+from ameide_shared.kube.resources import DEPLOYMENT, SECRET, Manifest, ObjectKey, key_of, resource_of
+from ameide_shared.logging import register_secret
+from ameide_shared.plan import (
+    Action,
+    AddFinalizer,
+    Delete,
+    Ensure,
+    EnsureSecret,
+    Failure,
+    FromSecret,
+    Generated,
+    HandOverReplicas,
+    Notify,
+    Outcome,
+    Plan,
+    RemoveFinalizer,
+    SecretValue,
+)
+from ameide_shared.reasons import Reason
+from ameide_shared.vocabulary import ANNOTATION_ROTATE_PASSWORD
+
+log = logging.getLogger(__name__)
+
+_ALPHABET = string.ascii_letters + string.digits
+
+
+class Recorder(Protocol):
+    """Where Events go; see controller.recorder."""
+
+    def event(self, resource: Manifest, type: str, reason: str, message: str) -> None: ...
+
+
+class SecretSourceMissing(Exception):
+    """A value is to be copied from a Secret, or a key of it, that is not there yet."""
+
+
+class Converger:
+    """Writes what plans say, through one client and one cache."""
+
+    def __init__(self, client: ApiClient, cache: Cache, recorder: Recorder) -> None:
+        self._client = client
+        self._cache = cache
+        self._recorder = recorder
+
+    async def run(self, resource: Manifest, plan: Plan) -> Outcome:
+        """Carry out the actions in order. `resource` is the primary, whose uid owns the children."""
+        failures: list[Failure] = []
+        written = 0
+        for action in plan.actions:
+            try:
+                written += await self._act(resource, action)
+            except (ApiError, ChildConflict, ImmutableField, SecretSourceMissing) as error:
+                failure = explain(action, error)
+                failures.append(failure)
+                log.warning("%s: %s", describe(action), failure.message)
+                if isinstance(error, ApiError) and error.transient:
+                    break
+                if isinstance(action, AddFinalizer):
+                    break  # nothing may be made outside before its removal is assured
+        return Outcome(tuple(failures), written)
+
+    async def _act(self, resource: Manifest, action: Action) -> int:
+        """Carry out one action; how many requests changed something."""
+        uid = resource["metadata"]["uid"]
+        match action:
+            case Ensure():
+                result = await apply.ensure(
+                    self._client, self._cache, action.manifest, uid, create_only=action.create_only
+                )
+                return int(result.changed)
+            case EnsureSecret():
+                manifest = self._filled(action)
+                result = await apply.ensure(self._client, self._cache, manifest, uid)
+                return int(result.changed)
+            case Delete():
+                await apply.delete(
+                    self._client, self._cache, action.resource, action.key, action.uid, propagation=action.propagation
+                )
+                return 1
+            case HandOverReplicas():
+                return await self._hand_over(action)
+            case AddFinalizer():
+                return await self._set_finalizers(resource, lambda held: [*held, action.finalizer])
+            case RemoveFinalizer():
+                return await self._set_finalizers(
+                    resource, lambda held: [name for name in held if name != action.finalizer]
+                )
+            case Notify():
+                self._recorder.event(resource, action.type, action.event_reason, action.message)
+                return 0
+
+    async def _set_finalizers(self, resource: Manifest, change: Any) -> int:
+        kind = resource_of(resource)
+        current = self._cache.store(kind).get(key_of(resource)) or resource
+        held = list(current["metadata"].get("finalizers") or ())
+        wanted = change(held)
+        if wanted == held:
+            return 0
+        metadata = {
+            "finalizers": wanted,
+            "uid": current["metadata"]["uid"],
+            "resourceVersion": current["metadata"]["resourceVersion"],
+        }
+        key = key_of(current)
+        try:
+            updated = await self._client.merge_patch(kind, key, {"metadata": metadata})
+        except NotFound:
+            return 0  # it is gone, and its finalizers with it
+        self._cache.store(kind).put(updated)
+        return 1
+
+    async def _hand_over(self, action: HandOverReplicas) -> int:
+        manifest = {
+            "apiVersion": DEPLOYMENT.api_version,
+            "kind": DEPLOYMENT.kind,
+            "metadata": {"namespace": action.key.namespace, "name": action.key.name},
+            "spec": {"replicas": action.replicas},
+        }
+        updated = await self._client.apply(manifest, field_manager=f"{self._client.field_manager}-replicas")
+        self._cache.store(DEPLOYMENT).put(updated)
+        return 1
+
+    def _filled(self, action: EnsureSecret) -> dict[str, Any]:
+        """The Secret with its values: generated ones are kept from the live object unless they are to be rotated."""
+        live = self._cache.store(SECRET).get(action.key) or {}
+        annotations = (live.get("metadata") or {}).get("annotations") or {}
+        rotate = bool(live) and annotations.get(ANNOTATION_ROTATE_PASSWORD, "") != action.rotation
+        values: dict[str, str] = {}
+        for key, value in action.values.items():
+            kept = None if rotate else decoded(live, key)
+            values[key] = kept if isinstance(value, Generated) and kept else self._value(value)
+            if not isinstance(value, str):
+                register_secret(values[key])
+        manifest = dict(action.manifest)
+        if action.rotation:
+            metadata = dict(manifest["metadata"])
+            metadata["annotations"] = {
+                **(metadata.get("annotations") or {}),
+                ANNOTATION_ROTATE_PASSWORD: action.rotation,
+            }
+            manifest["metadata"] = metadata
+        manifest["data"] = {key: base64.b64encode(value.encode()).decode() for key, value in sorted(values.items())}
+        return manifest
+
+    def _value(self, value: SecretValue) -> str:
+        match value:
+            case str():
+                return value
+            case Generated(length=length):
+                return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+            case FromSecret():
+                found = decoded(self._cache.store(SECRET).get(ObjectKey(value.namespace, value.name)) or {}, value.key)
+                if found is None:
+                    raise SecretSourceMissing(
+                        f"Secret {value.namespace}/{value.name} has no key {value.key!r} yet, which is to be copied"
+                    )
+                return quote(found, safe="") if value.quoted else found
+            case _:
+                return "".join(part if isinstance(part, str) else self._value(part) for part in value.parts)
+
+
+def decoded(secret: Mapping[str, Any], key: str) -> str | None:
+    """The value of a key of a Secret, None where there is none."""
+    encoded = (secret.get("data") or {}).get(key)
+    return base64.b64decode(encoded).decode() if encoded else None
+
+
+def describe(action: Action) -> str:
+    """One line for logs and people: verb, object, reason."""
+    match action:
+        case Ensure() | EnsureSecret():
+            return f"ensure {action.manifest['kind']} {action.key}: {action.reason}"
+        case Delete():
+            return f"delete {action.resource.kind} {action.key}: {action.reason}"
+        case HandOverReplicas():
+            return f"hand over replicas of Deployment {action.key}: {action.reason}"
+        case AddFinalizer() | RemoveFinalizer():
+            verb = "add" if isinstance(action, AddFinalizer) else "remove"
+            return f"{verb} finalizer {action.finalizer}: {action.reason}"
+        case Notify():
+            return f"event {action.event_reason}: {action.reason}"
+
+
+def explain(action: Action, error: Exception) -> Failure:
+    """What a refused or failed action means, in words its owner can act on."""
+    what = describe(action).split(":")[0]
+    if isinstance(error, ChildConflict):
+        return Failure(
+            action,
+            Reason.ChildConflict,
+            str(error),
+            remedy="rename or delete that object, or rename this resource",
+        )
+    if isinstance(error, SecretSourceMissing):
+        return Failure(action, Reason.SecretNotFound, str(error))
+    if isinstance(error, QuotaExceeded):
+        return Failure(action, Reason.QuotaExceeded, f"could not {what}: {error}", remedy="raise the ResourceQuota")
+    if isinstance(error, (Invalid, ImmutableField)):
+        return Failure(
+            action,
+            Reason.ApplyFailed,
+            f"could not {what}: the API server refused it: {error}",
+            remedy="mend the named field in spec, or report this to the operator's maintainers",
+            terminal=True,
+        )
+    if isinstance(error, Forbidden):
+        return Failure(
+            action,
+            Reason.ApplyFailed,
+            f"could not {what}: forbidden: {error}",
+            remedy="grant the operator's service account this right, or mend what the admission policy names",
+        )
+    if isinstance(error, NotFound) and isinstance(action, (Ensure, EnsureSecret)):
+        return Failure(action, Reason.APINotInstalled, f"could not {what}: {error}")
+    if isinstance(error, Conflict):
+        return Failure(action, Reason.ApplyFailed, f"could not {what}: it changed meanwhile; trying again")
+    retry_after = error.retry_after if isinstance(error, ApiError) else None
+    return Failure(action, Reason.ApplyFailed, f"could not {what}: {error}", retry_after=retry_after)

@@ -1,0 +1,1 @@
+"""The Kubernetes API as the operators use it: resource types, client, cache, differ and apply."""

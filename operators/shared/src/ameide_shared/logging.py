@@ -1,0 +1,133 @@
+"""Logs: JSON for programs, text for terminals, with the object at hand, and without secrets.
+
+`configure` sets up the root logger once. `bind` adds fields (kind, namespace, name, generation, reconcile id) to every
+record of the current task. Known secret values and what looks like a credential are replaced before anything is
+written.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import IO, Any, Literal
+
+from ameide_shared.redact import scrub
+
+FIELDS: ContextVar[dict[str, Any]] = ContextVar("log_fields")
+"""Fields of the current task's records; set by `bind`."""
+
+# What these say is of use when debugging them, and noise, or one line per request, otherwise.
+_QUIET = {
+    "kopf": logging.WARNING,
+    "kopf._core.reactor.observation": logging.ERROR,  # warns of optional APIs that are absent
+    "aiohttp.access": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
+}
+_RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_SECRETS_KEPT = 4096
+
+_secrets: dict[str, None] = {}
+
+
+def configure(
+    level: str = "info", style: Literal["auto", "json", "text"] = "auto", stream: IO[str] | None = None
+) -> None:
+    """Send all logs to one stream (stderr unless given), from a level up. Calling it again replaces the set-up."""
+    target = stream if stream is not None else sys.stderr
+    as_json = style == "json" or (style == "auto" and not target.isatty())
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name, least in _QUIET.items():
+        logging.getLogger(name).setLevel(logging.NOTSET if root.level <= logging.DEBUG else least)
+    logging.captureWarnings(True)
+
+
+@contextmanager
+def bind(**fields: Any) -> Iterator[None]:
+    """Add fields to every record that is logged within, in this task and in tasks it starts."""
+    token = FIELDS.set(FIELDS.get({}) | fields)
+    try:
+        yield
+    finally:
+        FIELDS.reset(token)
+
+
+def add_field(name: str, value: Any) -> None:
+    """Add a field that became known within a `bind`; it goes when that ends."""
+    FIELDS.set(FIELDS.get({}) | {name: value})
+
+
+def register_secret(secret: str) -> None:
+    """Remember a secret value: from now on a fingerprint stands for it in every log. The oldest are forgotten first."""
+    if len(secret) < 4:  # would blot out ordinary words
+        return
+    _secrets.pop(secret, None)
+    _secrets[secret] = None
+    while len(_secrets) > _SECRETS_KEPT:
+        del _secrets[next(iter(_secrets))]
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: time, level, logger, message, then the bound and extra fields, then the error."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields_of(record),
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            entry["error"] = f"{type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
+            entry["traceback"] = "".join(traceback.format_exception(record.exc_info[1]))
+        return json.dumps(_clean(entry), ensure_ascii=False, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people: time of day, level, object, message, other fields; then the traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = _fields_of(record)
+        parts = [datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S"), f"{record.levelname:<7}"]
+        name = "/".join(str(fields.pop(key)) for key in ("namespace", "name") if fields.get(key))
+        kind = str(fields.pop("kind", ""))
+        if name or kind:
+            parts.append(f"{kind} {name}".strip() + ":")
+        parts.append(record.getMessage())
+        parts += [f"{key}={value}" for key, value in fields.items() if key not in ("reconcile", "generation")]
+        text = " ".join(parts)
+        if record.exc_info and record.exc_info[1] is not None:
+            text += "\n" + "".join(traceback.format_exception(record.exc_info[1])).rstrip()
+        return scrub(text, _secrets)
+
+
+def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    extra = {name: value for name, value in vars(record).items() if name not in _RECORD_ATTRIBUTES}
+    return FIELDS.get({}) | {name: value for name, value in extra.items() if not name.startswith("_")}
+
+
+def _clean(value: Any) -> Any:
+    """Scrub every text within a value."""
+    match value:
+        case str():
+            return scrub(value, _secrets)
+        case dict():
+            return {key: _clean(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_clean(item) for item in value]
+        case bool() | int() | float() | None:
+            return value
+        case _:
+            return scrub(str(value), _secrets)

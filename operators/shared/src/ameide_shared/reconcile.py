@@ -1,0 +1,182 @@
+"""The seven steps: load → deletion → observe → plan → converge → status → requeue.
+
+A kind supplies `observe` (the only reader), `plan` and `status` (both pure); everything that all kinds do alike is
+here: pausing, writing status once per visible phase, Events on transitions, and when to look again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+from ameide_shared import vocabulary as v
+from ameide_shared.converge import Converger, Recorder
+from ameide_shared.kube.cache import Cache
+from ameide_shared.kube.client import ApiClient
+from ameide_shared.kube.errors import ApiError, Conflict, NotFound
+from ameide_shared.kube.resources import Manifest, ObjectKey, ResourceType
+from ameide_shared.plan import Outcome, Plan
+from ameide_shared.reasons import Reason
+from ameide_shared.stages import Stage, State
+from ameide_shared.status import compose, significant, status_patch
+
+log = logging.getLogger(__name__)
+
+MINOR_STATUS_SECONDS = 5.0
+"""How long counters and messages may lag in status, so that a rollout of many pods is one write, not many."""
+
+_FOLDED = ("observedGeneration", "conditions", "blocker")
+O = TypeVar("O")  # noqa: E741 - the observed type of a kind
+
+
+class Kind(Protocol[O]):
+    """What an operator supplies for its resource. `plan` and `status` read nothing but their arguments."""
+
+    @property
+    def resource(self) -> ResourceType: ...
+
+    async def observe(self, manifest: Manifest) -> O: ...
+
+    def plan(self, manifest: Manifest, observed: O, now: datetime) -> Plan: ...
+
+    def status(
+        self, manifest: Manifest, observed: O, plan: Plan, outcome: Outcome, now: datetime
+    ) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a reconcile ended. `failed`: retry with backoff; `requeue_after` (seconds): look again at that time."""
+
+    requeue_after: float | None = None
+    failed: str = ""
+
+
+def utc_now() -> datetime:
+    """The wall clock, for `now` arguments; UTC."""
+    return datetime.now(UTC)
+
+
+class Reconciler(Generic[O]):
+    """Reconciles one key at a time; the queue sees to it that no key is in two hands."""
+
+    def __init__(
+        self,
+        kind: Kind[O],
+        client: ApiClient,
+        cache: Cache,
+        recorder: Recorder,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._kind = kind
+        self._client = client
+        self._cache = cache
+        self._recorder = recorder
+        self._converger = Converger(client, cache, recorder)
+        self._clock = clock
+        self._deferred: dict[ObjectKey, datetime] = {}  # since when a minor status change waits
+
+    async def __call__(self, key: ObjectKey) -> Result:
+        """Bring one resource to where its spec says, as far as this pass can."""
+        manifest = self._cache.store(self._kind.resource).get(key)
+        if manifest is None:
+            self._deferred.pop(key, None)
+            return Result()
+        if manifest["metadata"].get("deletionTimestamp") and not manifest["metadata"].get("finalizers"):
+            return Result()
+        now = self._clock()
+        observed = await self._kind.observe(manifest)
+        plan = self._kind.plan(manifest, observed, now)
+        if is_paused(manifest):
+            plan = replace(plan, actions=())
+        outcome = await self._converger.run(manifest, plan) if plan.actions else Outcome()
+        wait = await self._report(key, observed, plan, outcome, now)
+        return _requeue(plan, outcome, wait, now)
+
+    async def on_failure(self, key: ObjectKey, error: Exception) -> None:
+        """Report a reconcile that ended in an exception; the queue tries it again."""
+        manifest = self._cache.store(self._kind.resource).get(key)
+        if manifest is None or (isinstance(error, ApiError) and error.transient):
+            return  # while the API server is away nothing can be reported either
+        timed_out = type(error).__name__ == Reason.ReconcileTimeout
+        stage = Stage(
+            "",
+            State.FAILED,
+            Reason.ReconcileTimeout if timed_out else Reason.InternalError,
+            str(error) if timed_out else f"{type(error).__name__} in the operator",
+            remedy="" if timed_out else "see the operator's log, and report it to its maintainers",
+        )
+        previous: Mapping[str, Any] = manifest.get("status") or {}
+        told = {name: value for name, value in previous.items() if name not in _FOLDED}
+        await self._write(key, manifest, compose(manifest, [stage], self._clock(), fields=told))
+
+    async def _report(self, key: ObjectKey, observed: O, plan: Plan, outcome: Outcome, now: datetime) -> float | None:
+        """Write status if it differs; seconds until a minor change is due, if one was put off."""
+        manifest = self._cache.store(self._kind.resource).get(key)  # converging may have changed its metadata
+        if manifest is None:
+            return None
+        previous: Mapping[str, Any] = manifest.get("status") or {}
+        status = self._kind.status(manifest, observed, plan, outcome, now)
+        patch = status_patch(previous, status)
+        if not patch:
+            self._deferred.pop(key, None)
+            return None
+        if significant(previous) == significant(status):
+            waited = (now - self._deferred.setdefault(key, now)).total_seconds()
+            if waited < MINOR_STATUS_SECONDS:
+                return MINOR_STATUS_SECONDS - waited
+        self._deferred.pop(key, None)
+        await self._write(key, manifest, status)
+        return None
+
+    async def _write(self, key: ObjectKey, manifest: Manifest, status: Mapping[str, Any]) -> None:
+        previous: Mapping[str, Any] = manifest.get("status") or {}
+        patch = status_patch(previous, status)
+        if not patch:
+            return
+        body = {"metadata": {"uid": manifest["metadata"]["uid"]}, "status": patch}
+        try:
+            written = await self._client.merge_patch(self._kind.resource, key, body, subresource="status")
+        except (NotFound, Conflict) as gone:  # deleted, or deleted and made anew: its events tell us the rest
+            log.debug("status of %s not written: %s", key, gone)
+            return
+        self._cache.store(self._kind.resource).put(written)
+        self._announce(manifest, previous, status)
+
+    def _announce(self, manifest: Manifest, previous: Mapping[str, Any], status: Mapping[str, Any]) -> None:
+        """One Event where Ready, or the reason for not being Ready, changed."""
+        old, new = ready_of(previous), ready_of(status)
+        if new is None or (old is not None and (old["status"], old["reason"]) == (new["status"], new["reason"])):
+            return
+        broken = any(c["type"] == v.DEGRADED and c["status"] == "True" for c in status.get("conditions", ()))
+        kind = "Warning" if broken else "Normal"
+        self._recorder.event(manifest, kind, new["reason"], new["message"] or "everything that is asked for is there")
+
+
+def ready_of(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The Ready condition of a status, if it has one."""
+    return next((c for c in status.get("conditions") or () if c["type"] == v.READY), None)
+
+
+def is_paused(manifest: Manifest) -> bool:
+    """Whether the annotation `ameide.io/paused` holds the operator's hands. Deletion works all the same."""
+    metadata = manifest["metadata"]
+    if metadata.get("deletionTimestamp"):
+        return False
+    return (metadata.get("annotations") or {}).get(v.ANNOTATION_PAUSED) == "true"
+
+
+def _requeue(plan: Plan, outcome: Outcome, deferred: float | None, now: datetime) -> Result:
+    """When to look again: the earliest of what the plan, its stages and a deferred status ask for."""
+    waits = [wait for wait in (plan.requeue_after, deferred) if wait is not None]
+    if outcome.written and not outcome.failures:
+        # Our own writes cause no events here, and the next step may stand on them.
+        waits.append(0.0)
+    waits += [max(0.1, (stage.retry_at - now).total_seconds()) for stage in plan.stages if stage.retry_at]
+    transient = [failure for failure in outcome.failures if not failure.terminal]
+    waits += [failure.retry_after for failure in transient if failure.retry_after is not None]
+    unbounded = [failure.message for failure in transient if failure.retry_after is None]
+    return Result(min(waits) if waits else None, unbounded[0] if unbounded else "")

@@ -8,9 +8,9 @@ import tempfile
 from pathlib import Path
 
 import click
-from ameide_dev import tools
 from rich.console import Console
 
+from ameide_dev import tools
 from bench import report, scenarios
 from bench.subject import OWN_CRDS, ROOT, Contestant, Subject, default_environment
 

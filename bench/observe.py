@@ -83,6 +83,7 @@ class Requests:
     counted: Mapping[tuple[str, str], int] = field(default_factory=dict)
     aside: int = 0
     refused: int = 0  # answered 4xx or 5xx
+    watches: int = 0  # opened
 
     def total(self, *verbs: str) -> int:
         return sum(count for (verb, _), count in self.counted.items() if verb in verbs)
@@ -93,18 +94,21 @@ class Requests:
 
     @property
     def reads(self) -> int:
-        """GETs and LISTs; open watches are not counted."""
+        """GETs and LISTs."""
         return self.total("get", "list")
 
 
 def count(events: Iterable[Mapping[str, Any]]) -> Requests:
-    """Count audit events. Watches and discovery (paths without an object) are left out."""
+    """Count audit events of all stages. Discovery (paths without an object) is left out."""
     counted: Counter[tuple[str, str]] = Counter()
-    aside = refused = 0
+    aside = refused = watches = 0
     for event in events:
         reference = event.get("objectRef") or {}
         resource = reference.get("resource", "")
-        if event["verb"] == "watch" or not resource:
+        if event["verb"] == "watch":
+            watches += event["stage"] == "ResponseStarted"
+            continue
+        if event["stage"] != "ResponseComplete" or not resource:
             continue
         if reference.get("subresource"):
             resource = f"{resource}/{reference['subresource']}"
@@ -114,7 +118,7 @@ def count(events: Iterable[Mapping[str, Any]]) -> Requests:
         if event.get("responseStatus", {}).get("code", 200) >= 400:
             refused += 1
         counted[event["verb"], resource] += 1
-    return Requests(dict(counted), aside, refused)
+    return Requests(dict(counted), aside, refused, watches)
 
 
 class Ledger:
@@ -128,7 +132,7 @@ class Ledger:
         self._mark = self._control_plane.audit_position()
 
     def read(self) -> Requests:
-        return count(self._control_plane.audit_events(user=self._user, after=self._mark))
+        return count(self._control_plane.audit_events(user=self._user, after=self._mark, stage=None))
 
     def settle(self, quiet: float = 3.0, timeout: float = 120.0) -> None:
         """Wait until the user has asked for nothing (but leases and the like) for `quiet` seconds.
@@ -141,8 +145,8 @@ class Ledger:
             if time.monotonic() - began > timeout:
                 raise TimeoutError(f"{self._user} still sends requests after {timeout:.0f} s")
             time.sleep(0.25)
-            fresh = count(self._control_plane.audit_events(user=self._user, after=position))
-            total = sum(fresh.counted.values())
+            fresh = count(self._control_plane.audit_events(user=self._user, after=position, stage=None))
+            total = sum(fresh.counted.values()) + fresh.watches
             if total != seen:
                 seen, since = total, time.monotonic()
 

@@ -97,6 +97,7 @@ def document(
                             f"{verb} {what}": n for (verb, what), n in sorted(result.requests.counted.items())
                         },
                         "aside": result.requests.aside,
+                        "watches": result.requests.watches,
                         "refused": result.requests.refused,
                     }
                     for result in rounds

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ameide_dev.client import NotFoundError
-
 from bench.observe import Requests
 from bench.subject import IMAGE, NAMESPACE, Subject
 
@@ -122,7 +121,7 @@ def drift(subject: Subject, plan: Plan) -> Result:
                     waiting.remove(repaired)
                     result.latencies.append(time.monotonic() - began)
             time.sleep(0.02)
-        result.missing = len(waiting)
+        result.wall, result.missing = time.monotonic() - began, len(waiting)
     return result
 
 
@@ -133,8 +132,8 @@ def restart(subject: Subject, plan: Plan) -> Result:
         subject.stop()
         result.latencies.append(time.monotonic() - began)  # the time it takes to stop
         subject.start()
-        # At rest an operator asks nothing, so its first request says that it is back; then it may finish.
-        while not subject.ledger.read().counted and time.monotonic() - began < plan.timeout:
+        # Its first watches say that it is back; then it may finish.
+        while not subject.ledger.read().watches and time.monotonic() - began < plan.timeout:
             time.sleep(0.1)
     return result
 
@@ -248,7 +247,6 @@ def _damage_deployment(subject: Subject, name: str) -> Callable[[], bool]:
 
     def repaired() -> bool:
         found = subject.client.get("apps/v1", "Deployment", child, NAMESPACE)
-        seen: str = found["spec"]["template"]["spec"]["containers"][0]["image"]
-        return seen == image
+        return bool(found["spec"]["template"]["spec"]["containers"][0]["image"] == image)
 
     return repaired

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from ameide_dev import crds
 from ameide_dev.client import KubeClient
 from ameide_dev.controlplane import ControlPlane
 from ameide_dev.processes import Guard, Server
-
 from bench.observe import Ledger, Meter, Watcher
 
 ROOT = Path(__file__).resolve().parents[1]

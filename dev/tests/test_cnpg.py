@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+
 from ameide_dev import crds
 from ameide_dev.client import InvalidError, KubeClient, NotFoundError
 from ameide_dev.cnpg import CLUSTER_GONE, DATABASE_FINALIZER, ROLE_FINALIZER, CnpgStandIn

@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -81,10 +81,8 @@ def test_data_outlives_the_api_server(plane: ControlPlane) -> None:
     before = plane.servers["apiserver"].pid
     with ThreadPoolExecutor(max_workers=1) as pool:
         restarting = pool.submit(plane.restart_apiserver, 1.0)
-        deadline = time.monotonic() + 10
-        with pytest.raises(UnavailableError):
-            while time.monotonic() < deadline:
-                client.get("v1", "ConfigMap", "kept", "default")
+        refused = _repeat_until_refused(lambda: client.get("v1", "ConfigMap", "kept", "default"))
+        assert isinstance(refused, UnavailableError)
         restarting.result()
     assert plane.servers["apiserver"].pid != before
     assert client.get("v1", "ConfigMap", "kept", "default")["data"] == {"a": "1"}
@@ -132,11 +130,24 @@ def test_the_audit_log_counts_requests_by_user(plane: ControlPlane, tmp_path: Pa
     counted = Counter(
         (event["verb"], event["objectRef"]["resource"], event["responseStatus"]["code"])
         for event in events
-        if "objectRef" in event and event["responseStatus"]["code"] != 403 or event["verb"] == "delete"
+        # Discovery has no object; a list may be refused until the binding has reached the authorizer.
+        if "objectRef" in event and (event["responseStatus"]["code"] != 403 or event["verb"] == "delete")
     )
     assert counted == {("list", "configmaps", 200): 3, ("delete", "configmaps", 403): 1}
     assert not any("requestObject" in event or "responseObject" in event for event in events)
     assert list(plane.audit_events(user="nobody", after=mark)) == []
+
+
+def _repeat_until_refused(request: Callable[[], object], within: float = 15.0) -> Exception | None:
+    """The error that ends a series of requests; None when all of them went well."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        try:
+            request()
+        except (ApiError, UnavailableError) as error:
+            return error
+        time.sleep(0.05)
+    return None
 
 
 def _eventually_allowed(client: KubeClient) -> None:
@@ -177,12 +188,9 @@ def test_a_service_account_reads_its_token_again(plane: ControlPlane, tmp_path: 
         assert name() == "system:serviceaccount:default:robot"
         # A deleted account's token is worthless, as in a real cluster.
         plane.client.delete("v1", "ServiceAccount", "robot", "default")
-        with pytest.raises(ApiError) as revoked:
-            deadline = time.monotonic() + 15
-            while time.monotonic() < deadline:
-                name()
-                time.sleep(0.2)
-        assert revoked.value.status == 401
+        revoked = _repeat_until_refused(name)
+        assert isinstance(revoked, ApiError)
+        assert revoked.status == 401
     assert token.stat().st_mode & 0o777 == 0o600
 
 

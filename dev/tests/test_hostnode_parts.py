@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ameide_dev import hostnode_status, images
 from ameide_dev.cnpg_objects import cluster_status, credential_secret
 from ameide_dev.hostnode_env import NotResolvedError, command_line, expand, quantity, resolve

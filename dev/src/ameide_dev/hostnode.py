@@ -121,6 +121,8 @@ class HostNode:
         for item in (*admission(), node_object(self.name)):
             self._client.apply(item, field_manager="host-node")
         self._write_node_status()
+        # Takes off the not-ready taint of a new Node, which the controller manager would do within five seconds.
+        self._client.apply(node_object(self.name), field_manager="host-node")
         self._heartbeat.start()
         for informer in self._informers:
             informer.start()

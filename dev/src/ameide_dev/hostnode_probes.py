@@ -47,7 +47,10 @@ class Probe:
     @property
     def due(self) -> float:
         """The monotonic time at which it is to be run next."""
-        return max(self._due, self.began + float(self.spec.get("initialDelaySeconds", 0)))
+        delay = float(self.spec.get("initialDelaySeconds", 0))
+        if self.kind == "liveness":
+            delay += float(self.spec.get("periodSeconds", 10))  # a process that has just begun need not answer yet
+        return max(self._due, self.began + delay)
 
     def run(self, surroundings: Surroundings) -> bool:
         """Run it once and return whether the verdict has changed."""

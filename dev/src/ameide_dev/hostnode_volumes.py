@@ -43,8 +43,9 @@ class Volumes:
             if kind is None:
                 raise NotResolvedError(f'volume "{volume["name"]}" is of a kind that the host node does not support')
             if kind == "hostPath":
-                path.unlink(missing_ok=True)
-                path.symlink_to(volume["hostPath"]["path"])
+                if not path.is_symlink():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.symlink_to(volume["hostPath"]["path"])
                 continue
             path.mkdir(parents=True, exist_ok=True)
             files = {} if kind == "emptyDir" else self._files({kind: volume[kind]}, volume[kind])

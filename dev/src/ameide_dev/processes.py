@@ -127,11 +127,9 @@ class Server:
         guard: Guard,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        user: int | None = None,
-        group: int | None = None,
     ) -> None:
         self.name, self.command, self.log = name, list(command), log
-        self._guard, self._cwd, self._user, self._group = guard, cwd, user, group
+        self._guard, self._cwd = guard, cwd
         self._env = clean_environment(env)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -148,9 +146,6 @@ class Server:
                     stdin=subprocess.DEVNULL,
                     env=self._env,
                     cwd=self._cwd,
-                    user=self._user,
-                    group=self._group,
-                    extra_groups=[] if self._group is not None else None,
                     start_new_session=True,
                 )
             except OSError as error:

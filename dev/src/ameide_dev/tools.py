@@ -77,11 +77,6 @@ def find(name: str) -> Path:
     return folder / tool.name
 
 
-def build_all() -> dict[str, Path]:
-    """Every tool's path; builds what is missing, the control plane first. Raises ToolError."""
-    return {name: find(name) for name in TOOLS}
-
-
 def go_command() -> str:
     """A Go toolchain of at least GO_MINIMUM: the machine's, else one from a wheel in the cache. Raises ToolError."""
     present = shutil.which("go")

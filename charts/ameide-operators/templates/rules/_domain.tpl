@@ -18,7 +18,7 @@ What the Domain operator may do, each rule with its reason, in four sets: `watch
   verbs: [update]
 # The children of a Domain: write them, see them drift, remove those that are no longer wanted.
 - apiGroups: [""]
-  resources: [services, serviceaccounts, configmaps]
+  resources: [services, serviceaccounts]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
   resources: [deployments, controllerrevisions]
@@ -43,29 +43,33 @@ What the Domain operator may do, each rule with its reason, in four sets: `watch
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch, delete]
+# Database clusters, databases and roles in these namespaces: read only, `clusters` below adds the rest.
+- apiGroups: [postgresql.cnpg.io]
+  resources: [clusters, databases, databaseroles]
+  verbs: [get, list, watch]
 # Why a workload is not ready: the pods' own words.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # The last lines of a failed migration.
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
-# Events, one for each transition.
+# The ExternalSecret that connectionSecretRef names.
+- apiGroups: [external-secrets.io]
+  resources: [externalsecrets]
+  verbs: [get]
+# Events, one for each transition, counted up when it comes again.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [get, create, patch]
 {{- end -}}
 
 {{- define "ameide.rules.domain.clusters" -}}
-# The database clusters that clusterRef names: only read.
-- apiGroups: [postgresql.cnpg.io]
-  resources: [clusters]
-  verbs: [get, list, watch]
-# Roles and databases in them.
+# Roles and databases in the database clusters that clusterRef names; the clusters themselves are never written.
 - apiGroups: [postgresql.cnpg.io]
   resources: [databases, databaseroles]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [create, patch, delete]
 {{- end -}}
 
 {{- define "ameide.rules.domain.databases" -}}
@@ -78,11 +82,33 @@ What the Domain operator may do, each rule with its reason, in four sets: `watch
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
-  resources: [pods]
-  verbs: [get, list, watch]
-- apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
+# All watched namespaces are watched for the same kinds; here these are only read.
+- apiGroups: [postgresql.cnpg.io]
+  resources: [clusters, databases, databaseroles]
+  verbs: [get, list, watch]
+- apiGroups: [ameide.io]
+  resources: [domains]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [pods, services, serviceaccounts]
+  verbs: [list, watch]
+- apiGroups: [apps]
+  resources: [deployments, controllerrevisions]
+  verbs: [list, watch]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [list, watch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [list, watch]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [list, watch]
+- apiGroups: [monitoring.coreos.com]
+  resources: [servicemonitors]
+  verbs: [list, watch]
 {{- end -}}
 
 {{- define "ameide.rules.domain.cluster" -}}
@@ -90,7 +116,7 @@ What the Domain operator may do, each rule with its reason, in four sets: `watch
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]
   verbs: [get, list, watch]
-# Tenant labels, consent annotations, and which namespaces match the watched globs.
+# Labels of tenants, annotations of consent, and which namespaces the watched globs mean.
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get, list, watch]

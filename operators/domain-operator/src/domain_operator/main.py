@@ -37,6 +37,7 @@ from ameide_shared.plan import Outcome, Plan
 from ameide_shared.registry import RegistryClient
 from ameide_shared.snapshot import Snapshot
 from ameide_shared.vocabulary import LABEL_MANAGED_BY, LABEL_PRIMITIVE
+from domain_operator.assumed import assumed
 from domain_operator.observe import OPTIONAL_APIS, Observed, Observer
 from domain_operator.plan import plan
 from domain_operator.settings import DomainSettings
@@ -169,6 +170,7 @@ DEFINITION = Definition(
     plan=plan,
     status=status,
     apis=frozenset(OPTIONAL_APIS),
+    assumed=assumed,
 )
 
 main = program(DEFINITION)

@@ -28,7 +28,10 @@ from ameide_shared.spec import (
     transition_rule,
 )
 
-RESERVED_ENV: Final = "PG[A-Z]+|DATABASE_URL|JDBC_DATABASE_URL|DB_SCHEMA|FLYWAY_(URL|USER|PASSWORD|DRIVER|LOCATIONS|SCHEMAS|DEFAULT_SCHEMA)"
+RESERVED_ENV: Final = (
+    "PG[A-Z]+|DATABASE_URL|JDBC_DATABASE_URL|DB_SCHEMA"
+    "|FLYWAY_(URL|USER|PASSWORD|DRIVER|LOCATIONS|SCHEMAS|DEFAULT_SCHEMA)"
+)
 """Names that the operator sets on a Domain's containers, besides those of every kind; a regular expression."""
 _RESERVED_ENV: Final = re.compile(RESERVED_ENV)
 
@@ -123,7 +126,8 @@ class Migrations(Model):
     command: Annotated[tuple[Argument, ...], Lenient, Field(min_length=1, max_length=32), ListType("atomic")] | None = (
         Field(
             default=None,
-            description="Command of the migration container. Required without migrationJobImage: spec.image runs it then.",
+            description="Command of the migration container. Required without migrationJobImage: spec.image then"
+            " runs it.",
         )
     )
     args: Annotated[tuple[Argument, ...], Lenient, Field(max_length=64), ListType("atomic")] = Field(
@@ -164,8 +168,9 @@ class Database(Model):
     )
     provisioning: Literal["Database", "Job", "None"] = Field(
         default="Database",
-        description="Database: through CloudNativePG's Database and DatabaseRole objects; Job: by a one-shot Job with the"
-        " superuser, for shared databases and clusters without those objects; None: it exists, see connectionSecretRef.",
+        description="Database: through CloudNativePG's Database and DatabaseRole objects; Job: by a one-shot Job with"
+        " the superuser, for shared databases and clusters without those objects; None: it exists already, see"
+        " connectionSecretRef.",
     )
     connection_secret_ref: ConnectionSecretRef | None = Field(
         default=None, description="With provisioning None: where the connection is."

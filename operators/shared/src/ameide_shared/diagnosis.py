@@ -172,17 +172,20 @@ def _container_cause(what: str, status: Mapping[str, Any], definition: Mapping[s
 
 
 def _image_cause(what: str, where: str, reason: str, message: str, image: str) -> Cause:
-    shown = f"{where}: {reason} for image {image}" + (f": {_shown(message)}" if message else "")
+    # The kubelet goes back and forth between failing and backing off; the cause stays the same all the while.
+    code = "ImagePullBackOff" if reason == "ErrImagePull" else reason
+    detail = re.sub(r'^Back-off pulling image "[^"]*":? ?|\bErrImagePull: ', "", message)
+    shown = f"{where}: {code} for image {image}" + (f": {_shown(detail)}" if detail else "")
     if reason == "InvalidImageName":
-        return Cause(reason, what, shown, "correct spec.image: it is no image reference")
+        return Cause(code, what, shown, "correct spec.image: it is no image reference")
     if reason == "ErrImageNeverPull":
-        return Cause(reason, what, shown, "the image is not on the node: change spec.imagePullPolicy, or load it there")
+        return Cause(code, what, shown, "the image is not on the node: change spec.imagePullPolicy, or load it there")
     if re.search(r"not found|manifest unknown|no such image", message, re.IGNORECASE):
-        return Cause(reason, what, shown, "correct spec.image, or push that image")
+        return Cause(code, what, shown, "correct spec.image, or push that image")
     if re.search(r"unauthorized|denied|forbidden|\b40[13]\b|no basic auth", message, re.IGNORECASE):
-        return Cause(reason, what, shown, "name a Secret with the registry's credentials in spec.imagePullSecrets")
+        return Cause(code, what, shown, "name a Secret with the registry's credentials in spec.imagePullSecrets")
     return Cause(
-        reason,
+        code,
         what,
         shown,
         "correct spec.image, give credentials in spec.imagePullSecrets, or make the registry reachable from the nodes",

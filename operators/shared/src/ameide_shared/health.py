@@ -25,11 +25,12 @@ class HealthServer:
     def __init__(self, host: str, port: int, *, metrics: Metrics, live: Check, ready: Check) -> None:
         self._host = host or None
         self.port = port
-        self._runner = web.AppRunner(_application(metrics, live, ready), access_log=None, handle_signals=False)
+        application = _application(metrics, live, ready)
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=0.5)
 
     async def __aenter__(self) -> HealthServer:
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self.port, shutdown_timeout=0.5).start()
+        await web.TCPSite(self._runner, self._host, self.port).start()
         self.port = self._runner.addresses[0][1]
         log.info("serving /healthz, /readyz and /metrics", extra={"port": self.port})
         return self

@@ -33,6 +33,7 @@ _QUIET = {
 }
 _RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _SECRETS_KEPT = 4096
+_SPARSE_SECONDS = 30.0
 
 _secrets: dict[str, None] = {}
 
@@ -45,6 +46,7 @@ def configure(
     as_json = style == "json" or (style == "auto" and not target.isatty())
     handler = logging.StreamHandler(target)
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
+    handler.addFilter(Sparse())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -76,6 +78,23 @@ def register_secret(secret: str) -> None:
     _secrets[secret] = None
     while len(_secrets) > _SECRETS_KEPT:
         del _secrets[next(iter(_secrets))]
+
+
+class Sparse(logging.Filter):
+    """Lets each of kopf's complaints through once in a while: it has one for each try of each request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING or not record.name.startswith("kopf."):
+            return True
+        place = (record.pathname, record.lineno)
+        if record.created < self._next.get(place, 0.0):
+            return False
+        self._next[place] = record.created + _SPARSE_SECONDS
+        return True
 
 
 class JsonFormatter(logging.Formatter):

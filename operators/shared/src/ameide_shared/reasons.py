@@ -5,8 +5,10 @@ The enum is API: programs compare these names. The catalogue in the docs is gene
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class Reason(StrEnum):
@@ -73,10 +75,211 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a reason appears and what to do about it, for the docs and `explain`."""
+    """Why a reason appears and what to do about it (empty: nothing), for the docs and `explain`; in Markdown."""
 
     cause: str
     remedy: str
 
 
-CATALOGUE: dict[Reason, Explanation] = {}
+CATALOGUE: Final[Mapping[Reason, Explanation]] = {
+    Reason.AllResourcesHealthy: Explanation(
+        "Everything that the spec asks for is there and well.",
+        "",
+    ),
+    Reason.AsExpected: Explanation(
+        "Nothing is wrong or under way in this respect.",
+        "",
+    ),
+    Reason.Succeeded: Explanation(
+        "It ended as it should.",
+        "",
+    ),
+    Reason.Converging: Explanation(
+        "The operator is bringing the resource to what its spec says.",
+        "Wait; the blocker names what it waits for.",
+    ),
+    Reason.Available: Explanation(
+        "The Deployment has rolled out, and as many pods as asked for are available.",
+        "",
+    ),
+    Reason.NotRequired: Explanation(
+        "The spec does not ask for this part.",
+        "",
+    ),
+    Reason.DatabaseReady: Explanation(
+        "Roles, database and schema are there, and the connection Secret matches them.",
+        "",
+    ),
+    Reason.MigrationComplete: Explanation(
+        "The migration of the wanted image has succeeded.",
+        "",
+    ),
+    Reason.MigrationSkipped: Explanation(
+        "The image was migrated for before, and `spec.db.migrations.onRollback` is `Skip`.",
+        "Set `onRollback: Run` if this image's migrator shall run again.",
+    ),
+    Reason.Deleting: Explanation(
+        "The resource is being deleted; what it made outside its namespace is cleaned up first.",
+        "Wait; the message names the step.",
+    ),
+    Reason.Paused: Explanation(
+        "The annotation `ameide.io/paused` is `true`: only status is written.",
+        "Remove the annotation to go on.",
+    ),
+    Reason.Blocked: Explanation(
+        "An earlier stage is not done, so that this one cannot be judged yet.",
+        "See the earlier stage; the message names it.",
+    ),
+    Reason.InvalidSpec: Explanation(
+        "The spec breaks a rule, or names a profile that the operator's settings do not have.",
+        "Mend the fields that the message names; `check -f` judges a manifest before it is applied.",
+    ),
+    Reason.InvalidAnnotation: Explanation(
+        "An annotation of `ameide.io` has a value that is not understood, and has no effect.",
+        "Set it to a value that the message names, or remove it.",
+    ),
+    Reason.ImageNotAllowed: Explanation(
+        "The operator's image settings refuse an image: its repository, a missing digest, or the tag `latest`.",
+        "Use an image that the settings allow, or have them changed (`images.allowed`, `images.requireDigest`, `images.refuseLatest`).",
+    ),
+    Reason.ImageNotFound: Explanation(
+        "The registry says that there is no such image.",
+        "Push the image, or name one that exists.",
+    ),
+    Reason.RegistryUnavailable: Explanation(
+        "The registry could not be asked whether the image exists.",
+        "The check is repeated; to do without it, set `images.registryCheck.enabled: false`.",
+    ),
+    Reason.TenantMismatch: Explanation(
+        "The resource names a tenant other than the one that its namespace belongs to.",
+        "Correct the tenant in the spec, or move the resource to a namespace of that tenant.",
+    ),
+    Reason.TenantLabelMissing: Explanation(
+        "The namespace has no label `ameide.io/tenant-id`.",
+        "Label the namespace, or set `tenancy.requireLabel: false` in the operator's settings.",
+    ),
+    Reason.ReferenceNotPermitted: Explanation(
+        "An object in another namespace has not consented to being referred to from here.",
+        "Annotate that object with `ameide.io/allowed-namespaces`, or allow it in the settings (`references.allowed`).",
+    ),
+    Reason.ServiceAccountNotPermitted: Explanation(
+        "The named ServiceAccount belongs to somebody else, who has not consented to its use.",
+        'Annotate it with `ameide.io/allow-use: "true"`, or name another one.',
+    ),
+    Reason.ChildConflict: Explanation(
+        "An object of the name that a child would have exists and is not ours; it is not taken over.",
+        "Rename or delete that object, or rename the resource.",
+    ),
+    Reason.APINotInstalled: Explanation(
+        "The cluster does not have an API that the spec needs.",
+        "Install what serves it, or change the spec so that it is not needed; the operator notices by itself.",
+    ),
+    Reason.ApplyFailed: Explanation(
+        "The API server, or an admission policy, refused a child.",
+        "Mend what the message names; a refusal for missing rights is mended in the operator's RBAC.",
+    ),
+    Reason.QuotaExceeded: Explanation(
+        "A ResourceQuota of the namespace leaves no room.",
+        "Raise the quota, or ask for less.",
+    ),
+    Reason.ReconcileTimeout: Explanation(
+        "One reconcile took longer than `reconcileTimeout`.",
+        "It is repeated; if it stays, look at the API server's and the operator's latencies.",
+    ),
+    Reason.InternalError: Explanation(
+        "The operator met an error of its own.",
+        "See its log by the reconcile id, and report it to its maintainers; it is tried again.",
+    ),
+    Reason.DeploymentNotReady: Explanation(
+        "Pods of the Deployment are not ready; the message has the cause that their state shows.",
+        "Do what the remedy says; it depends on the cause (image, crash, memory, scheduling, probe, quota).",
+    ),
+    Reason.RolloutInProgress: Explanation(
+        "The Deployment is moving to a new revision, or to another number of pods.",
+        "Wait; if it does not end, `DeploymentNotReady` will say why.",
+    ),
+    Reason.CanaryInProgress: Explanation(
+        "A canary of the new revision is running; the current revision serves beside it.",
+        "Wait for `spec.rollout.canaryReadySeconds`; the message has its progress.",
+    ),
+    Reason.CanaryFailed: Explanation(
+        "The canary of the new revision failed and was removed; the current revision goes on serving.",
+        "Mend the image or the spec: any change of the pod template starts a new canary.",
+    ),
+    Reason.ScaledToZero: Explanation(
+        "Zero replicas are asked for, and none run.",
+        "",
+    ),
+    Reason.ClusterNotFound: Explanation(
+        "`spec.db.clusterRef` names a CloudNativePG Cluster that does not exist.",
+        "Create the Cluster, or create the Domain anew with the right reference.",
+    ),
+    Reason.ClusterNotReady: Explanation(
+        "The CloudNativePG Cluster is not Ready; pods that run already are left alone.",
+        "See the Cluster's own status.",
+    ),
+    Reason.DatabaseConflict: Explanation(
+        "Another Domain holds the database, schema or role.",
+        "Choose other names, or delete the holder with `deletionPolicy: Delete`.",
+    ),
+    Reason.DatabaseNameTaken: Explanation(
+        "The database or role exists and belongs to somebody else than a Domain; it is not taken over.",
+        "Choose another name, or free this one.",
+    ),
+    Reason.DatabaseProvisioning: Explanation(
+        "Roles, database, schema or connection Secret are being made.",
+        "Wait; the message names the object.",
+    ),
+    Reason.DatabaseRefused: Explanation(
+        "CloudNativePG, or the provisioning Job, could not make a role, database or schema.",
+        "Mend what the message quotes; CloudNativePG tries again by itself, a Job by `ameide.io/retry-migration`.",
+    ),
+    Reason.SuperuserAccessDisabled: Explanation(
+        "`spec.db.provisioning: Job` needs the superuser's Secret, which the Cluster does not have.",
+        "Set `spec.enableSuperuserAccess: true` on the Cluster, or use `provisioning: Database`.",
+    ),
+    Reason.SecretNotFound: Explanation(
+        "A Secret that the spec names, or that is to be copied from, does not exist.",
+        "Create it, or wait for what creates it.",
+    ),
+    Reason.SecretKeyMissing: Explanation(
+        "A Secret that the spec names lacks keys that containers read.",
+        "Add the keys that the message names.",
+    ),
+    Reason.PasswordRotating: Explanation(
+        "The database has yet to take over a new password; pods keep the old one until then.",
+        "Wait; the connection Secret follows, and pods roll.",
+    ),
+    Reason.MigrationRunning: Explanation(
+        "The migration Job of the wanted image is running; the old revision serves meanwhile.",
+        "Wait; `spec.db.migrations.timeoutSeconds` bounds it.",
+    ),
+    Reason.MigrationPending: Explanation(
+        "Another migration of the same schema is still running.",
+        "Wait for it; two never run together.",
+    ),
+    Reason.MigrationFailed: Explanation(
+        "The migration Job failed for good; the old revision goes on serving.",
+        "Mend the migration and change `spec.image` or `spec.db.migrationJobImage`, or set `ameide.io/retry-migration` to a new value.",
+    ),
+    Reason.NoFailure: Explanation(
+        "No migration has failed since the last success.",
+        "",
+    ),
+    Reason.ProtoMismatch: Explanation(
+        "The image's labels name another Protobuf contract than `spec.proto`.",
+        "Name the image that was built for this contract, or correct `spec.proto`.",
+    ),
+    Reason.DeletionBlocked: Explanation(
+        "Deletion waits for something that cannot be cleaned up yet.",
+        "Mend what the message names; after `deletionTimeout` it is left behind and named in an Event.",
+    ),
+    Reason.DataRetained: Explanation(
+        "The Domain is gone; its database, schema and roles stay, as `deletionPolicy: Retain` says.",
+        "A Domain of the same namespace and name takes them up again.",
+    ),
+    Reason.DataLeftBehind: Explanation(
+        "The Domain is gone, but data that should have been dropped could not be.",
+        "Drop by hand what the message names.",
+    ),
+}

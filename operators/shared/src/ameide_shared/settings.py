@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as SourceError
+
+# Kubernetes sets these for each Service; one named ameide-… would look like a setting.
+_SERVICE_VARIABLE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)$")
 
 PREFIX = "AMEIDE_"
 DELIMITER = "__"
@@ -254,7 +258,10 @@ def unknown_variables(settings_cls: type[OperatorSettings], environ: Mapping[str
     return sorted(
         name
         for name in names
-        if name.startswith(PREFIX) and name not in known | groups and not (tables and name.startswith(tables))
+        if name.startswith(PREFIX)
+        and name not in known | groups
+        and not name.startswith(tables)
+        and not _SERVICE_VARIABLE.search(name)
     )
 
 

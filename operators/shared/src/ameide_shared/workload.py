@@ -50,7 +50,7 @@ class WorkloadState:
         if self.updated < self.desired:
             return f"{self.updated} of {self.desired} replicas run the new revision"
         if self.total > self.updated:
-            return f"{self.total - self.updated} old replicas are still terminating"
+            return f"{self.total - self.updated} of the old replicas still run"
         return f"{self.available} of {self.updated} updated replicas are available"
 
     def as_status(self) -> dict[str, Any]:

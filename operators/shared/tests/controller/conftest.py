@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.connection import connect
 from ameide_shared.kube.limiter import Limiter

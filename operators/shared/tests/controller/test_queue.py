@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from ameide_shared.controller.queue import BACKOFF_CAP, QueueClosed, WorkQueue
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from ameide_shared.controller.queue import BACKOFF_CAP, QueueClosed, WorkQueue
 
 DEBOUNCE = 0.05
 
@@ -95,11 +96,11 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule()
     def take(self) -> None:
-        key = self.queue.get_nowait()
-        if key is not None:
-            assert key not in self.held, "two workers on one key"
-            self.held.add(key)
-            self.owed.pop(key, None)  # this run answers everything that was asked for before
+        taken = self.queue.get_nowait()
+        if taken is not None:
+            assert taken not in self.held, "two workers on one key"
+            self.held.add(taken)
+            self.owed.pop(taken, None)  # this run answers everything that was asked for before
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -128,9 +129,9 @@ class QueueMachine(RuleBasedStateMachine):
         while self.owed:
             self.time.advance(max(0.0, min(self.owed.values()) - self.time.now) + 1e-6)
             taken = set()
-            while (key := self.queue.get_nowait()) is not None:
-                taken.add(key)
-                self.queue.done(key)
+            while (ready := self.queue.get_nowait()) is not None:
+                taken.add(ready)
+                self.queue.done(ready)
             late = {key for key, by in self.owed.items() if by <= self.time.now} - taken
             assert not late, f"lost: {late}"
             self.owed = {key: by for key, by in self.owed.items() if key not in taken}

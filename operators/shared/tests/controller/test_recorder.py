@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from ameide_shared.controller.recorder import NOTE_BYTES, Recorder
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.errors import ServerUnavailable

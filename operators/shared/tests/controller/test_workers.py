@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
 from ameide_shared.controller.queue import WorkQueue
 from ameide_shared.controller.workers import ReconcileTimeout, Workers
 from ameide_shared.kube.errors import ServerUnavailable
@@ -33,7 +34,12 @@ class Bench:
     async def __aenter__(self) -> "Bench":
         self.metrics = Metrics("domain")
         self.queue: WorkQueue[ObjectKey] = WorkQueue(observer=self.metrics, uniform=lambda low, high: high / 100)
-        options = {"count": 3, "timeout": 1.0, "resync": 600.0, "exists": lambda key: True} | self.options
+        options: dict[str, Any] = {
+            "count": 3,
+            "timeout": 1.0,
+            "resync": 600.0,
+            "exists": lambda key: True,
+        } | self.options
         self.workers = Workers("Domain", self.queue, self.reconcile, metrics=self.metrics, **options)
         self.workers.start()
         return self

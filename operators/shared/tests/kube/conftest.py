@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import pytest
+
 from ameide_shared.kube.cache import Cache
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.connection import connect

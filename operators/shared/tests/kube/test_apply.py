@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+
 from ameide_dev.client import KubeClient
 from ameide_dev.platform import Platform
 from ameide_shared.kube import apply, resources
@@ -14,7 +15,7 @@ from ameide_shared.kube.cache import Cache
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.differ import differences
 from ameide_shared.kube.errors import ChildConflict, Conflict, ImmutableField, Invalid, NotFound
-from ameide_shared.kube.resources import ObjectKey, ResourceType, key_of, resource_of
+from ameide_shared.kube.resources import Manifest, ObjectKey, ResourceType, key_of, resource_of
 from ameide_shared.vocabulary import ANNOTATION_FIELD_SET, ANNOTATION_OWNER_UID
 
 from . import samples
@@ -79,6 +80,11 @@ def desired_children(namespace: str) -> list[dict[str, Any]]:
     return [make(namespace) for make in samples.BUILT_IN.values()] + [custom(kind, namespace) for kind in CUSTOM]
 
 
+def content(manifest: Manifest) -> dict[str, Any]:
+    """All but what the API server and controllers keep books in."""
+    return {key: value for key, value in manifest.items() if key not in ("metadata", "status")}
+
+
 async def test_created_with_one_request_then_left_alone(
     client: ApiClient, cache: Cache, namespace: str, requests: Requests
 ) -> None:
@@ -96,9 +102,7 @@ async def test_created_with_one_request_then_left_alone(
         before = await client.get(resource, key)
         after = await client.apply(apply.with_field_set(desired), dry_run=True)
         assert differences(desired, after) == []
-        assert {k: v for k, v in after.items() if k not in ("metadata", "status")} == {
-            k: v for k, v in before.items() if k != "metadata"
-        }
+        assert content(after) == content(before)
 
         restarted = Cache()
         restarted.on_event(resource, None, before)
@@ -163,9 +167,7 @@ async def test_drift_is_repaired_with_one_request(
     assert requests == [("apply", str(resource), "200")]
     live = await client.get(resource, key)
     assert differences(desired, live) == []
-    assert {k: v for k, v in live.items() if k not in ("metadata", "status")} == {
-        k: v for k, v in created.items() if k not in ("metadata", "status")
-    }
+    assert content(live) == content(created)
     assert (await ensure(client, cache, desired, UID)).done is Done.UNCHANGED
 
 
@@ -267,6 +269,44 @@ async def test_our_own_object_is_found_again(
     assert result.done is Done.APPLIED
     assert result.object["metadata"]["labels"] == samples.LABELS
     assert [verb for verb, _, _ in requests][:2] == ["create", "get"]
+
+
+async def test_a_kept_value_is_not_made_anew(client: ApiClient, cache: Cache, namespace: str) -> None:
+    """A Secret that the cache has lost keeps its password: what depends on the live object is asked for again."""
+    desired = samples.secret(namespace)
+    await client.create(desired, field_manager="domain-operator")
+
+    def rebuilt() -> Manifest:
+        live = cache.get(resources.SECRET, key_of(desired))
+        assert live is not None
+        rest = {name: value for name, value in desired.items() if name != "stringData"}
+        return {**rest, "data": live["data"]}
+
+    fresh = samples.changed(desired, "stringData/PGPASSWORD", "a-new-password")
+    result = await ensure(client, cache, fresh, UID, rebuild=rebuilt)
+    assert result.object["data"]["PGPASSWORD"] == "czNjcmV0LXZhbHVl"
+
+
+async def test_replicas_that_are_handed_over_stay(client: ApiClient, cache: Cache, namespace: str) -> None:
+    """Dropping a field that nobody else owns resets it; given to another manager first, it keeps its value."""
+    desired = samples.changed(samples.deployment(namespace), "spec/replicas", 4)
+    await ensure(client, cache, desired, UID)
+    handed = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": desired["metadata"]["name"], "namespace": namespace},
+        "spec": {"replicas": 4},
+    }
+    cache.put(await client.apply(handed, field_manager="domain-operator-replicas"))
+    without = samples.changed(desired, "spec/replicas", None)
+    assert (await ensure(client, cache, without, UID)).object["spec"]["replicas"] == 4
+    await client.merge_patch(resources.DEPLOYMENT, key_of(desired), {"spec": {"replicas": 6}}, field_manager="scaler")
+    assert (await ensure(client, cache, without, UID)).done is Done.UNCHANGED
+
+    other = samples.changed(desired, "metadata/name", "not-handed-over")
+    await ensure(client, cache, other, UID)
+    reset = await ensure(client, cache, samples.changed(other, "spec/replicas", None), UID)
+    assert reset.object["spec"]["replicas"] == 1
 
 
 async def test_children_elsewhere_are_ours_by_annotation(client: ApiClient, cache: Cache, namespace: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -51,25 +51,30 @@ class Case:
 
 @pytest.mark.parametrize(
     "case",
-    (
+    [
         Case("listed, then changed", ((None, "5", "u1"), ("MODIFIED", "6", "u1")), "6"),
         Case("an event from before our write", (("put", "9", "u1"), ("MODIFIED", "8", "u1")), "9"),
         Case("the event of our own write", (("put", "9", "u1"), ("MODIFIED", "9", "u1")), "9"),
         Case("versions are numbers, not text", (("put", "9", "u1"), ("MODIFIED", "10", "u1")), "10"),
         Case("deleted", (("ADDED", "5", "u1"), ("DELETED", "7", "u1")), None),
         Case("its successor came first", (("ADDED", "5", "u1"), ("ADDED", "9", "u2"), ("DELETED", "7", "u1")), "9"),
-        Case("a late event of the deleted one", (("ADDED", "5", "u1"), ("DELETED", "7", "u1"), ("MODIFIED", "6", "u1")), None),
-        Case("a late answer of the deleted one", (("ADDED", "5", "u1"), ("DELETED", "7", "u1"), ("put", "6", "u1")), None),
-        Case("our delete, then its late event", (("ADDED", "5", "u1"), ("remove", "", "u1"), ("MODIFIED", "6", "u1")), None),
-        Case("our delete, then its DELETED", (("ADDED", "5", "u1"), ("remove", "", "u1"), ("DELETED", "7", "u1")), None),
+        Case("a late event of the deleted one", (("ADDED", "5", "u1"), ("DELETED", "7", "u1"),
+             ("MODIFIED", "6", "u1")), None),
+        Case("a late answer of the deleted one", (("ADDED", "5", "u1"), ("DELETED", "7", "u1"),
+             ("put", "6", "u1")), None),
+        Case("our delete, then its late event", (("ADDED", "5", "u1"), ("remove", "", "u1"),
+             ("MODIFIED", "6", "u1")), None),
+        Case("our delete, then its DELETED", (("ADDED", "5", "u1"), ("remove", "", "u1"),
+             ("DELETED", "7", "u1")), None),
         Case("our delete of another uid", (("ADDED", "5", "u2"), ("remove", "", "u1")), "5"),
         Case("re-created after our delete", (("ADDED", "5", "u1"), ("remove", "", "u1"), ("put", "8", "u2"),
              ("DELETED", "7", "u1")), "8"),
         Case("left the selector, and came back", (("put", "5", "u1"), ("DELETED", "6", "u1"), ("put", "6", "u1")), "6"),
-        Case("we brought it back before its DELETED came", (("put", "5", "u1"), ("put", "7", "u1"), ("DELETED", "6", "u1")), "7"),
+        Case("we brought it back before its DELETED came", (("put", "5", "u1"), ("put", "7", "u1"),
+             ("DELETED", "6", "u1")), "7"),
         Case("a predecessor's late event", (("put", "8", "u2"), ("MODIFIED", "6", "u1")), "8"),
         Case("versions that are no numbers: equality only", (("put", "b", "u1"), ("MODIFIED", "a", "u1")), "a"),
-    ),
+    ],
     ids=lambda case: case.reason,
 )  # fmt: skip
 def test_order(case: Case) -> None:
@@ -242,6 +247,7 @@ class CacheAgainstServer(RuleBasedStateMachine):
 
 
 TestCacheAgainstServer = CacheAgainstServer.TestCase
+TestCacheAgainstServer.settings = settings(deadline=None)
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
@@ -255,6 +261,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(("a", "b", "c")), values), min_size=1, max_size=8))
 def test_sharing_changes_no_content(specs: list[dict[str, Any]]) -> None:
     slimmer = Slimmer()

@@ -24,6 +24,7 @@ from ameide_shared.reasons import Reason
 from ameide_shared.redact import scrub, tail
 from ameide_shared.revisions import Revision
 from ameide_shared.stages import Stage, State, blocked, done
+from ameide_shared.status import parse_time
 from ameide_shared.workload import JobPhase, JobState, job_state
 from domain_operator.plan import sql
 from domain_operator.plan.binding import Binding, connection_env, flyway_env
@@ -33,6 +34,7 @@ from domain_operator.spec import Migrations
 MIGRATION_SUCCEEDED: Final = "MigrationSucceeded"
 ANNOTATION_KEY: Final = "ameide.io/migration-key"
 ANNOTATION_IMAGE: Final = "ameide.io/image"
+_PODS_LAG_SECONDS: Final = 5.0
 _VERSION_IN_LOG: Final = (
     re.compile(
         r"now at version v?(?P<version>[\w.]+)"
@@ -82,9 +84,8 @@ def plan_migration(ctx: Context, binding: Binding, database: Stage, revisions: S
     current = revisions[-1] if revisions else None
     prune = _prune(ctx, keep=job_name(ctx, key, current))
     if current is not None and (current.annotations or {}).get(ANNOTATION_KEY) == key:
-        return Migration(
-            done(MIGRATION_SUCCEEDED, Reason.MigrationComplete), key, True, actions=prune, facts=_recorded(ctx)
-        )
+        stage = done(MIGRATION_SUCCEEDED, Reason.MigrationComplete)
+        return Migration(stage, key, True, actions=prune, facts=_recorded(ctx) or _told_by_jobs(ctx, key))
     seen = any((revision.annotations or {}).get(ANNOTATION_KEY) == key for revision in revisions)
     if seen and migrations_of(ctx).on_rollback == "Skip":
         stage = done(
@@ -117,10 +118,10 @@ def _run(ctx: Context, binding: Binding, key: str, current: Revision | None, pru
         create = Ensure(migration_job(ctx, binding, name, key), f"migrate to {ctx.spec.image}", create_only=True)
         return Migration(stage, key, actions=(create, *prune), facts=_recorded(ctx))
     state = job_state(live, ctx.observed.pods_of_job(name))
-    if state.phase is JobPhase.SUCCEEDED:
+    if state.phase is JobPhase.SUCCEEDED and not _pods_are_behind(ctx, live):
         facts = _facts(ctx, live, state)
         return Migration(done(MIGRATION_SUCCEEDED, Reason.MigrationComplete), key, True, actions=prune, facts=facts)
-    if state.phase is JobPhase.RUNNING:
+    if state.phase is not JobPhase.FAILED:
         if state.cause is None:
             return Migration(_running(what, f"migration Job {name} is running"), key, facts=_recorded(ctx))
         stage = _running(what, f"migration Job {name} cannot proceed: {state.cause.message}", state.cause.remedy)
@@ -232,6 +233,27 @@ def _recorded(ctx: Context) -> dict[str, Any]:
     """What status already says of the last migration."""
     db = (ctx.manifest.get("status") or {}).get("db") or {}
     return {key: db[key] for key in ("migrationVersion", "migratedImage", "lastMigrationTime") if key in db}
+
+
+def _pods_are_behind(ctx: Context, job: Manifest) -> bool:
+    """Whether the Job's end was seen before that of its pod, which tells the version: two watches, no order.
+
+    Not waited for longer than a few seconds; the pod may have been deleted, and its event lost.
+    """
+    completed = (job.get("status") or {}).get("completionTime")
+    if not completed or (ctx.now - parse_time(completed)).total_seconds() > _PODS_LAG_SECONDS:
+        return False
+    phases = [(pod.get("status") or {}).get("phase") for pod in ctx.observed.pods_of_job(job["metadata"]["name"])]
+    return bool(phases) and "Succeeded" not in phases
+
+
+def _told_by_jobs(ctx: Context, key: str) -> dict[str, Any]:
+    """What the newest Job of this migration told, where status does not say it any more."""
+    for live in reversed(jobs_of(ctx)):
+        state = job_state(live, ctx.observed.pods_of_job(live["metadata"]["name"]))
+        if live["metadata"]["annotations"][ANNOTATION_KEY] == key and state.phase is JobPhase.SUCCEEDED:
+            return _facts(ctx, live, state)
+    return {}
 
 
 def _facts(ctx: Context, live: Manifest, state: JobState) -> dict[str, Any]:

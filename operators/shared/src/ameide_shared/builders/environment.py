@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
@@ -37,7 +36,7 @@ STANDARD_ENV_NAMES: Final = frozenset(
 
 def literal(value: str) -> str:
     """Text that Kubernetes leaves as it is: `$(NAME)` in a value would be expanded."""
-    return re.sub(r"\$(?=\$*\()", "$$$$", value)
+    return value.replace("$", "$$")
 
 
 def standard_env(

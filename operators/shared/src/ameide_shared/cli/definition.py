@@ -19,12 +19,17 @@ Start = Callable[[Any, Connection], tuple[Runtime, Kind[Any]]]
 """(settings, connection) → the runtime with its watches, and the kind that it reconciles."""
 
 
+def _nothing(_manifest: Manifest) -> Iterable[Manifest]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Definition:
     """An operator: its kind, its settings, and its pure functions, as the subcommands use them.
 
     `observed` builds what `plan` is given from manifests that were read from files; `apis` are the optional APIs that
-    those files are taken to come from.
+    those files are taken to come from. `assumed` says what a resource expects of others, as it would be if all were
+    well (the Cluster that it refers to, Ready): `render` and `check` take it to be there, `diff` and `explain` read it.
     """
 
     operator: str
@@ -36,3 +41,4 @@ class Definition:
     plan: Callable[[Manifest, Any, Any, datetime], Plan]
     status: Callable[[Manifest, Any, Plan, Outcome, datetime], dict[str, Any]]
     apis: frozenset[ResourceType] = frozenset()
+    assumed: Callable[[Manifest], Iterable[Manifest]] = _nothing

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-import sys
+from importlib.metadata import version
 
 import click
 
+from ameide_shared.cli.check import check_command
+from ameide_shared.cli.crd import crd_command
 from ameide_shared.cli.definition import Definition
-from ameide_shared.cli.run import run
-from ameide_shared.settings import SettingsError, load
+from ameide_shared.cli.diff import diff_command
+from ameide_shared.cli.explain import explain_command
+from ameide_shared.cli.reasons import reasons_command
+from ameide_shared.cli.render import render_command
+from ameide_shared.cli.run import run_command
+from ameide_shared.cli.settings import settings_command
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
 
 def program(definition: Definition) -> click.Group:
     """The console script of an operator."""
 
-    @click.group(name=definition.operator)
+    @click.group(name=definition.operator, context_settings=_CONTEXT)
+    @click.version_option(version(definition.operator), prog_name=definition.operator)
     def group() -> None:
-        """Compiles one kind of ameide.io/v1 resources to what runs them."""
+        pass
 
-    @group.command("run")
-    @click.option("--kubeconfig", type=click.Path(exists=True), help="Default: $KUBECONFIG, else in-cluster.")
-    def run_command(kubeconfig: str | None) -> None:
-        """Run the operator until SIGTERM."""
-        try:
-            settings = load(definition.settings)
-        except SettingsError as error:
-            raise click.ClickException(str(error)) from None
-        sys.exit(run(definition, settings, kubeconfig))
+    group.help = f"""The operator that compiles {definition.resource.kind} resources (ameide.io/v1) to what runs them.
 
+    \b
+    Exit codes of subcommands that judge (render, diff, check, explain):
+      0  all well: nothing differs, nothing is wrong, it is Ready
+      1  there are differences, findings, or it is not Ready
+      2  it could not be found out
+    """
+    for make in (run_command, render_command, diff_command, explain_command, check_command, crd_command):
+        group.add_command(make(definition))
+    group.add_command(settings_command(definition))
+    group.add_command(reasons_command)
     return group

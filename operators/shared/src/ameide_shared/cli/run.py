@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+import sys
+
+import click
+
 from ameide_shared import logging as logs
 from ameide_shared.cli.definition import Definition
+from ameide_shared.cli.errors import reported
+from ameide_shared.cli.options import cluster_options, settings_option
+from ameide_shared.cli.settings import text
 from ameide_shared.controller.runtime import run_loop
 from ameide_shared.kube.connection import connect
 from ameide_shared.reconcile import Reconciler
-from ameide_shared.settings import OperatorSettings
+from ameide_shared.settings import FILE_VARIABLE, OperatorSettings, describe, load, unknown_variables
 
 
-def run(definition: Definition, settings: OperatorSettings, kubeconfig: str | None = None) -> int:
+def run_command(definition: Definition) -> click.Command:
+    """The subcommand of an operator."""
+
+    @click.command("run", short_help="Run the operator until SIGTERM.")
+    @cluster_options
+    @settings_option
+    def command(kubeconfig: str | None, context: str | None) -> None:
+        for name in unknown_variables(definition.settings):
+            click.echo(f"warning: {name} is not a setting of this operator, and has no effect", err=True)
+        with reported():
+            code = run(definition, load(definition.settings), kubeconfig, context)
+        sys.exit(code)
+
+    command.help = f"""Run the operator until SIGTERM.
+
+    It is told what to do by environment variables over the YAML file that {FILE_VARIABLE} names over defaults:
+
+    \b
+    """ + text(describe(definition.settings)).replace("\n", "\n    ")
+    return command
+
+
+def run(
+    definition: Definition, settings: OperatorSettings, kubeconfig: str | None = None, context: str | None = None
+) -> int:
     """Run until told to stop; the exit code."""
     logs.configure(settings.log_level, settings.log_format)
 
     async def serve() -> int:
-        async with connect(kubeconfig) as connection:
+        async with connect(kubeconfig, context) as connection:
             runtime, kind = definition.start(settings, connection)
             reconciler = Reconciler(kind, runtime.client, runtime.cache, runtime.recorder)
             return await runtime.run(reconciler, on_failure=reconciler.on_failure)

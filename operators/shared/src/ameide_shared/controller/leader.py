@@ -72,7 +72,6 @@ class LeaderElector:
         self._renewed_at: float | None = None  # when our last successful renewal was sent; None: we do not lead
         self._told = False
 
-    @property
     def leads(self) -> bool:
         """Whether this replica may work right now. True only while nobody else can have taken over."""
         return self._renewed_at is not None and self._clock() < self._renewed_at + self._settings.renew_deadline

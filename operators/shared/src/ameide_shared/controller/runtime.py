@@ -173,7 +173,7 @@ class Runtime:
             resync=self.settings.resync_seconds,
             exists=lambda key: self.cache.get(self.primary, key) is not None,
             metrics=self.metrics,
-            may_work=(lambda: elector.leads) if elector else (lambda: True),
+            may_work=elector.leads if elector else (lambda: True),
             on_failure=on_failure,
         )
         workers.start()
@@ -331,7 +331,8 @@ class _Background:
         while True:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                if not task.cancelled() and (error := task.exception()) is not None:
+                error = asyncio.CancelledError() if task.cancelled() else task.exception()  # nobody cancels them here
+                if error is not None:
                     log.error("%s gave way", task.get_name(), exc_info=error)
                     self.exit_code = 1
                     return False

@@ -78,7 +78,8 @@ def crd_of(resource: type[ResourceModel]) -> Schema:
 
 def crd_yaml(resource: type[ResourceModel]) -> str:
     """The CRD as YAML text, with a first line that says where it comes from."""
-    header = f"# Generated from {resource.__module__}.{resource.__name__}. Do not edit: change the model and generate again.\n"
+    source = f"{resource.__module__}.{resource.__name__}"
+    header = f"# Generated from {source}. Do not edit: change the model and generate again.\n"
     return header + yaml.dump(crd_of(resource), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 

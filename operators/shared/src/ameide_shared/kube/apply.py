@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from ameide_shared.kube.cache import Cache
+from ameide_shared.kube.cache import Cache, owner_of
 from ameide_shared.kube.client import ApiClient
-from ameide_shared.kube.differ import Difference, as_stored, differences, field_set_digest
+from ameide_shared.kube.differ import Difference, as_stored, differences
 from ameide_shared.kube.errors import AlreadyExists, ChildConflict, Conflict, ImmutableField, Invalid, NotFound
+from ameide_shared.kube.fieldset import field_set_digest
 from ameide_shared.kube.resources import Manifest, ObjectKey, ResourceType, key_of, resource_of
-from ameide_shared.vocabulary import ANNOTATION_FIELD_SET, ANNOTATION_OWNER_UID
+from ameide_shared.vocabulary import ANNOTATION_FIELD_SET, ANNOTATION_OWNER_UID, LABEL_OWNER_NAME
 
 _PATCH_ATTEMPTS = 3
 
@@ -52,14 +53,33 @@ def is_ours(live: Manifest, owner_uid: str) -> bool:
     return bool((metadata.get("annotations") or {}).get(ANNOTATION_OWNER_UID) == owner_uid)
 
 
+def _same_claim(desired: Manifest, live: Manifest) -> bool:
+    """True for an object in another namespace that a resource of the same namespace and name left behind.
+
+    What outlives its owner by intent (retained data) is a claim: whoever bears the name may have it again.
+    """
+    if any(reference.get("controller") for reference in live["metadata"].get("ownerReferences") or ()):
+        return False
+    owner = owner_of(desired)
+    foreign = LABEL_OWNER_NAME in (desired["metadata"].get("labels") or {})
+    return foreign and owner is not None and owner == owner_of(live)
+
+
 async def ensure(
-    client: ApiClient, cache: Cache, desired: Manifest, owner_uid: str, *, create_only: bool = False
+    client: ApiClient,
+    cache: Cache,
+    desired: Manifest,
+    owner_uid: str,
+    *,
+    create_only: bool = False,
+    rebuild: Callable[[], Manifest] | None = None,
 ) -> Result:
     """Make the child exist and hold the fields of `desired`.
 
     Costs no request where the cached object already does, one to create, one to apply. `create_only`: an object that
-    exists is left as it is. Raises ChildConflict for an object that is not ours, ImmutableField where a field cannot
-    be changed in place, and what the client raises.
+    exists is left as it is. `rebuild` makes `desired` anew once an object of ours was found that the cache did not
+    have: for what depends on the live object, such as a password that is kept. Raises ChildConflict for an object that
+    is not ours, ImmutableField where a field cannot be changed in place, and what the client raises.
     """
     resource, key = resource_of(desired), key_of(desired)
     desired = with_field_set(desired)
@@ -70,14 +90,18 @@ async def ensure(
         except AlreadyExists:
             # Not in the cache: it lacks our labels, or its event is on the way.
             try:
-                live = cache.put(await client.get(resource, key))
+                live = await client.get(resource, key)
             except NotFound as gone:
                 raise Conflict(f"{resource.kind} {key} came and went while it was created", status=409) from gone
+            if is_ours(live, owner_uid):
+                live = cache.put(live)
+                if rebuild is not None:
+                    desired = with_field_set(rebuild())
         else:
             stored = cache.put(created)
             _settle(cache, resource, key, differences(desired, stored))
             return Result(Done.CREATED, stored)
-    if not is_ours(live, owner_uid):
+    if not is_ours(live, owner_uid) and not _same_claim(desired, live):
         raise ChildConflict(resource, live)
     if live["metadata"].get("deletionTimestamp"):
         return Result(Done.PENDING, live)
@@ -140,7 +164,7 @@ async def _apply(client: ApiClient, cache: Cache, desired: Manifest, live: Manif
     try:
         return cache.put(await client.apply(body))
     except Invalid as error:
-        if any("immutable" in c.message or "Forbidden" in c.message for c in error.causes):
+        if any("immutable" in cause.message or "may not change" in cause.message for cause in error.causes):
             raise ImmutableField(resource, key, error) from error
         raise
 

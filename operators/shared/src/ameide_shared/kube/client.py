@@ -17,7 +17,7 @@ import aiohttp
 from yarl import URL
 
 from ameide_shared.kube.connection import Connection
-from ameide_shared.kube.errors import ApiError, ServerUnavailable, TooManyRequests, error_of
+from ameide_shared.kube.errors import ServerUnavailable, TooManyRequests, error_of
 from ameide_shared.kube.limiter import Limiter
 from ameide_shared.kube.resources import POD, Manifest, ObjectKey, ResourceType, key_of, resource_of
 
@@ -316,6 +316,3 @@ def _encoded(query: Mapping[str, str] | None) -> str:
         return ""
     pairs = "&".join([f"{name}={quote(value, safe='')}" for name, value in query.items() if value])
     return f"?{pairs}" if pairs else ""
-
-
-__all__ = ["ApiClient", "ApiError", "Listing", "OnRequest"]

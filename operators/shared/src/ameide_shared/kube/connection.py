@@ -12,10 +12,10 @@ import logging
 import os
 import ssl
 import tempfile
-import time
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
+from time import monotonic, time
 from typing import Any
 
 import aiohttp
@@ -103,7 +103,7 @@ class Connection:
 
     async def authorization(self) -> str | None:
         """The Authorization header's value, at most a minute old where it comes from a file; None without a token."""
-        if time.monotonic() >= self._expires:
+        if monotonic() >= self._expires:
             await self._refresh()
         return self._header
 
@@ -118,7 +118,7 @@ class Connection:
         if self._refreshing is None:
             self._refreshing = asyncio.Lock()
         async with self._refreshing:
-            if time.monotonic() < self._expires:
+            if monotonic() < self._expires:
                 return  # somebody else has done it while we waited
             if self.access.token_file:
                 self._read_token_file(self.access.token_file)
@@ -130,7 +130,7 @@ class Connection:
                         raise
                     # The old credentials may serve a little longer; if not, the server's 401 says so.
                     log.warning("%s", error)
-                    self._expires = time.monotonic() + _EXEC_RETRY
+                    self._expires = monotonic() + _EXEC_RETRY
 
     def _read_token_file(self, path: Path) -> None:
         try:
@@ -141,7 +141,7 @@ class Connection:
             token = ""  # in the middle of being replaced: the old one serves until the next look
         if token:
             self._header = f"Bearer {token}"
-        self._expires = time.monotonic() + (REREAD_AFTER if token else 1.0)
+        self._expires = monotonic() + (REREAD_AFTER if token else 1.0)
 
     async def _run_plugin(self, plugin: ExecPlugin) -> None:
         status = await _exec_credential(plugin, self.access)
@@ -153,8 +153,8 @@ class Connection:
             )
         lifetime = float("inf")
         if expiry := status.get("expirationTimestamp"):
-            lifetime = datetime.fromisoformat(expiry.replace("Z", "+00:00")).timestamp() - time.time()
-        self._expires = time.monotonic() + max(lifetime - 10.0, 1.0)
+            lifetime = datetime.fromisoformat(expiry.replace("Z", "+00:00")).timestamp() - time()
+        self._expires = monotonic() + max(lifetime - 10.0, 1.0)
 
     async def _authenticate(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         if self.tls_server_name:

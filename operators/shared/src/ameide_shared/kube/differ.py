@@ -1,12 +1,10 @@
 """What differs between a child as desired and as it is: only fields that we set count, defaults do not.
 
-Pure functions. `differences` decides whether a write is needed at all; `field_set_digest` whether the set of fields
-that we own has changed, which a comparison with the live object cannot tell.
+Pure functions; `fieldset.py` has the other half, whether the set of fields that we own has changed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
@@ -16,9 +14,8 @@ from functools import lru_cache
 from typing import Any
 
 from ameide_shared.kube.resources import Manifest
-from ameide_shared.kube.shapes import VANISHING, Shape, shape_of
+from ameide_shared.kube.shapes import PLAIN, VANISHING, Shape, shape_of
 from ameide_shared.redact import fingerprint
-from ameide_shared.vocabulary import ANNOTATION_FIELD_SET
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ def differences(desired: Manifest, live: Manifest) -> list[Difference]:
     shape = shape_of(str(desired.get("apiVersion", "")), kind)
     found: Found = []
     for name, want in as_stored(desired).items():
-        if name not in _NOT_COMPARED:
+        if name not in NOT_OWNED:
             _compare_field(name, want, live.get(name), shape.child(name), found)
     hide = kind == "Secret"
     return [
@@ -74,8 +71,7 @@ def as_stored(manifest: Manifest) -> Manifest:
     return rest | {"data": {**(manifest.get("data") or {}), **encoded}}
 
 
-_NOT_COMPARED = frozenset(("apiVersion", "kind", "status"))
-_METADATA_NOT_OWNED = frozenset(("name", "namespace", "uid", "resourceVersion", "generateName"))
+NOT_OWNED = frozenset(("apiVersion", "kind", "status"))
 
 
 # --- comparing what merges field by field -----------------------------------------------------------------------------
@@ -127,7 +123,7 @@ def _absent(want: Mapping[str, Any], have: Any, shape: Shape, found: Found) -> N
 
 
 def _compare_keyed(want: list[Any], have: list[Any], shape: Shape, found: Found) -> None:
-    item = shape.other or _PLAIN
+    item = shape.other or PLAIN
     defaults = shape.defaults
     keys = shape.keys
     if len(keys) == 1:
@@ -143,6 +139,10 @@ def _compare_keyed(want: list[Any], have: list[Any], shape: Shape, found: Found)
             continue
         if live is None:
             found.append(([_selector(keys, identity)], element, None))
+            continue
+        if item.atomic:
+            if not _same(element, live, item, ""):
+                found.append(([_selector(keys, identity)], element, live))
             continue
         before = len(found)
         for name, value in element.items():
@@ -178,7 +178,7 @@ def _same(want: Any, have: Any, shape: Shape, name: str) -> bool:
             return False
         if shape.unordered:
             return sorted(want, key=str) == sorted(have, key=str)
-        item = shape.other or _PLAIN
+        item = shape.other or PLAIN
         return all(_same(w, h, item, name) for w, h in zip(want, have, strict=True))
     if have is None:
         return not want and name in VANISHING
@@ -203,7 +203,6 @@ def _same_map(want: Mapping[str, Any], have: Mapping[str, Any], shape: Shape) ->
     return True
 
 
-_PLAIN = Shape()
 _SUFFIXES = {
     "": Decimal(1),
     "n": Decimal("1e-9"),
@@ -228,52 +227,6 @@ def _parsed_quantity(text: str) -> Decimal | None:
         return Decimal(number) * _SUFFIXES[text[len(number) :]]
     except (KeyError, InvalidOperation):
         return None
-
-
-# --- the set of fields ------------------------------------------------------------------------------------------------
-
-
-def field_set_digest(manifest: Manifest) -> str:
-    """Ten hexadecimal digits for the set of field paths that a manifest sets, whatever their values.
-
-    It changes exactly when a field, or an item of a list with keys, is added or dropped: that is when fields that we
-    own by an earlier write might have to go. Order does not matter.
-    """
-    paths: list[str] = []
-    shape = shape_of(str(manifest.get("apiVersion", "")), str(manifest.get("kind", "")))
-    for name, value in as_stored(manifest).items():
-        if name not in _NOT_COMPARED:
-            _collect("", name, value, shape.child(name), paths)
-    paths.sort()
-    return hashlib.blake2b("\n".join(paths).encode(), digest_size=5).hexdigest()
-
-
-def _collect(prefix: str, name: str, value: Any, shape: Shape, paths: list[str]) -> None:
-    if value is None:
-        return
-    if prefix == "/metadata" and (name in _METADATA_NOT_OWNED):
-        return
-    if name == ANNOTATION_FIELD_SET and prefix == "/metadata/annotations":
-        return
-    path = f"{prefix}/{name}"
-    if isinstance(value, Mapping):
-        if not shape.atomic and value:
-            child = shape.child
-            for key, inner in value.items():
-                _collect(path, key, inner, child(key), paths)
-            return
-    elif isinstance(value, list):
-        if shape.keys:
-            item = shape.other or _PLAIN
-            for element in value:
-                identity = ",".join([str(element.get(k, shape.defaults.get(k))) for k in shape.keys])
-                for key, inner in element.items():
-                    _collect(f"{path}[{identity}]", key, inner, item.child(key), paths)
-            return
-        if shape.unordered:
-            paths.extend([f"{path}[{element}]" for element in value])
-            return
-    paths.append(path)
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ class Shape:
 
     def child(self, name: str) -> Shape:
         """The shape of a field, or of a free key."""
-        return self.fields.get(name) or self.other or _PLAIN
+        return self.fields.get(name) or self.other or PLAIN
 
 
 def _struct(**fields: Shape) -> Shape:
@@ -49,7 +49,7 @@ def _items(item: Shape) -> Shape:
     return Shape(atomic=True, other=item)
 
 
-_PLAIN = Shape()
+PLAIN = Shape()
 _STRINGS = Shape(free=True)  # map[string]string
 _SET = Shape(unordered=True)
 _QUANTITY = Shape(quantity=True)
@@ -60,7 +60,7 @@ _RESOURCES = _struct(limits=_QUANTITIES, requests=_QUANTITIES, claims=_keyed(Non
 # --- metadata and pods ------------------------------------------------------------------------------------------------
 
 _METADATA = _struct(
-    labels=_STRINGS, annotations=_STRINGS, finalizers=_SET, ownerReferences=_keyed(None, "uid")
+    labels=_STRINGS, annotations=_STRINGS, finalizers=_SET, ownerReferences=_keyed(_atomic(), "uid")
 )  # fmt: skip
 
 _FIELD_REF = _atomic({"apiVersion": "v1"})
@@ -78,6 +78,7 @@ _CONTAINER = _struct(
     env=_keyed(_ENV_VAR, "name", ordered=True),
     ports=_keyed(None, "containerPort", "protocol", protocol="TCP"),
     resources=_RESOURCES,
+    restartPolicyRules=_items(_struct(exitCodes=_struct(values=_SET))),
     volumeDevices=_keyed(None, "devicePath"),
     volumeMounts=_keyed(None, "mountPath"),
 )
@@ -99,7 +100,8 @@ _VOLUME = _struct(
             spec=_struct(resources=_RESOURCES, selector=_LABEL_SELECTOR, dataSource=_atomic()),
         )
     ),
-    **{name: _struct(secretRef=_atomic()) for name in ("cephfs", "cinder", "flexVolume", "iscsi", "rbd", "scaleIO")},
+    flexVolume=_struct(options=_STRINGS, secretRef=_atomic()),
+    **{name: _struct(secretRef=_atomic()) for name in ("cephfs", "cinder", "iscsi", "rbd", "scaleIO", "storageos")},
 )
 _AFFINITY_TERM = _struct(labelSelector=_LABEL_SELECTOR, namespaceSelector=_LABEL_SELECTOR)
 _POD_AFFINITY = _struct(
@@ -115,7 +117,7 @@ _POD_SPEC = _struct(
     containers=_keyed(_CONTAINER, "name"),
     ephemeralContainers=_keyed(_CONTAINER, "name"),
     hostAliases=_keyed(None, "ip"),
-    imagePullSecrets=_keyed(None, "name"),
+    imagePullSecrets=_keyed(_atomic(), "name"),
     initContainers=_keyed(_CONTAINER, "name", ordered=True),
     nodeSelector=Shape(free=True, atomic=True),
     overhead=_QUANTITIES,
@@ -209,7 +211,7 @@ _ROOTS: dict[tuple[str, str], Shape] = {
 } | {
     ("v1", "ConfigMap"): _struct(metadata=_METADATA, data=_STRINGS, binaryData=_STRINGS),
     ("v1", "Secret"): _struct(metadata=_METADATA, data=_STRINGS, stringData=_STRINGS),
-    ("v1", "ServiceAccount"): _struct(metadata=_METADATA, secrets=_keyed(None, "name")),
+    ("v1", "ServiceAccount"): _struct(metadata=_METADATA, secrets=_keyed(_atomic(), "name")),
     ("apps/v1", "ControllerRevision"): _struct(metadata=_METADATA, data=Shape(atomic=True)),
 }
 _CUSTOM_ROOTS: dict[tuple[str, str], Shape] = {

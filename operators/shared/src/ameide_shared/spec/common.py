@@ -56,8 +56,8 @@ class Security(Model):
 
     service_account_name: ObjectName | None = Field(
         default=None,
-        description="ServiceAccount of the pods; created when absent. One that the operator did not create must carry the"
-        ' annotation ameide.io/allow-use: "true". Default: the name of the Deployment.',
+        description="ServiceAccount of the pods; created when absent. One that the operator did not create must carry"
+        ' the annotation ameide.io/allow-use: "true". Default: the name of the Deployment.',
     )
     network_profile: ProfileName = Field(
         default="backend",

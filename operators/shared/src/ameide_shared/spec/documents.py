@@ -52,7 +52,7 @@ def read_documents(text: str, file: str = "<text>") -> Iterator[Document]:
                 if not loader.check_node():
                     return
                 node = loader.get_node()
-            except yaml.YAMLError as error:
+            except (yaml.YAMLError, RecursionError) as error:
                 # The parser cannot go on after a syntax error: later documents are not read.
                 yield Document(file, index + 1, None, *_fault(error))
                 return
@@ -63,17 +63,21 @@ def read_documents(text: str, file: str = "<text>") -> Iterator[Document]:
             try:
                 _bounded(node)
                 yield Document(file, index, loader.construct_document(node), None, node, line)
-            except yaml.YAMLError as error:
+            except (yaml.YAMLError, RecursionError) as error:
                 yield Document(file, index, None, *_fault(error))
     finally:
         loader.dispose()
 
 
-def _fault(error: yaml.YAMLError) -> tuple[Problem, None, int]:
+def _fault(error: yaml.YAMLError | RecursionError) -> tuple[Problem, None, int]:
     """(problem, no root, line) of a document that could not be read."""
     mark = getattr(error, "problem_mark", None)
     line = mark.line + 1 if mark is not None else 1
-    what = getattr(error, "problem", None) or str(error)
+    what = (
+        "it is nested too deeply"
+        if isinstance(error, RecursionError)
+        else getattr(error, "problem", None) or str(error)
+    )
     return Problem("document", f"is not readable as YAML: {what}", "mend the text at this line"), None, line
 
 
@@ -93,13 +97,27 @@ class _Loader(yaml.SafeLoader):
                 )
             written.add(key.value)
         self.flatten_mapping(node)
-        return {key.value: self.construct_object(value, deep=deep) for key, value in node.value}
+        return {_text(key.value, key): self.construct_object(value, deep=deep) for key, value in node.value}
 
 
 _NUMBER: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9_]*|0[0-7_]+|0x[0-9a-fA-F_]+|0b[01_]+|0o[0-7_]+)")
 _BOOLEAN: Final = re.compile("y|Y|yes|Yes|YES|true|True|TRUE|on|On|ON|n|N|no|No|NO|false|False|FALSE|off|Off|OFF")
 _TAG: Final = "tag:yaml.org,2002:"
+
+
+def _text(value: str, node: yaml.Node) -> str:
+    """Text with the surrogate pairs that JSON escapes characters with put together."""
+    if value.isascii():
+        return value
+    try:
+        return value.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise yaml.constructor.ConstructorError(None, None, "half of a surrogate pair", node.start_mark) from None
+
+
+def _construct_text(_loader: _Loader, node: yaml.ScalarNode) -> str:
+    return _text(str(node.value), node)
 
 
 def _construct_bool(_loader: _Loader, node: yaml.ScalarNode) -> bool:
@@ -132,6 +150,7 @@ def _set_up_loader() -> None:
         ("float", _NUMBER, "-+.0123456789"),
     ):
         _Loader.add_implicit_resolver(_TAG + name, re.compile(f"^(?:{regex.pattern})$"), list(first))
+    _Loader.add_constructor(_TAG + "str", _construct_text)
     _Loader.add_constructor(_TAG + "bool", _construct_bool)
     _Loader.add_constructor(_TAG + "int", _construct_int)
     _Loader.add_constructor(_TAG + "float", _construct_float)
@@ -163,10 +182,7 @@ def _bounded(root: yaml.Node) -> None:
             )
         return sizes[id(node)]
 
-    try:
-        size(root)
-    except RecursionError:
-        raise yaml.constructor.ConstructorError(None, None, "nested too deeply", root.start_mark) from None
+    size(root)
 
 
 def _child(node: yaml.Node | None, part: int | str) -> tuple[yaml.Node, yaml.Node] | None:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ameide_shared.spec.model import Model
 from ameide_shared.spec.rules import rule
-from ameide_shared.spec.types import HttpPath, ObjectName, Port, PositiveSeconds, Seconds
+from ameide_shared.spec.types import GrpcService, HttpPath, Port, PositiveSeconds, Seconds
 
 ProbeType = Literal["http", "grpc", "tcp", "none"]
 
@@ -28,7 +28,7 @@ class Probe(Model):
         default=None,
         description="Port number. Default: the container's port for the probe's protocol (http 8080, grpc 50051).",
     )
-    service: ObjectName | None = Field(
+    service: GrpcService | None = Field(
         default=None, description="Service name of a grpc probe. Default: none, which asks for the server as a whole."
     )
     initial_delay_seconds: Seconds | None = Field(default=None, description="Wait before the first probe. Default: 0.")

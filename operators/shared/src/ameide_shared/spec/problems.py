@@ -29,7 +29,7 @@ class Problem:
         return f"{self.field}: {self.message}; {self.remedy}" if self.remedy else f"{self.field}: {self.message}"
 
 
-class InvalidSpec(ValueError):
+class InvalidSpec(ValueError):  # noqa: N818 - named as the reason that conditions and Events carry
     """A resource does not meet its schema or rules; `problems` lists every fault that was found."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
@@ -41,9 +41,7 @@ def path_of(loc: Location) -> str:
     """A location as the API server writes it: `spec.env[1].name`, `spec.podLabels[a/b]`."""
     path = ""
     for part in loc:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif "." in part or "/" in part:
+        if isinstance(part, int) or "." in part or "/" in part:
             path += f"[{part}]"
         else:
             path += f".{part}" if path else part

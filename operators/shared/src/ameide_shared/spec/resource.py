@@ -101,8 +101,8 @@ class ResourceModel(Model):
     ResourceModel,
     cel=f"size(self.metadata.name) <= {MAX_NAME} && self.metadata.name.matches(r'^[a-z]([-a-z0-9]*[a-z0-9])?$')",
     message=f"metadata.name is not a DNS-1035 label of at most {MAX_NAME} characters",
-    remedy="choose a name of lowercase letters, digits and '-', beginning with a letter and ending with a letter or digit,"
-    " short enough for the names of its children",
+    remedy="choose a name of lowercase letters, digits and '-', beginning with a letter and ending with a letter or"
+    " digit, short enough for the names of its children",
     field=".metadata.name",
 )
 def _name_leaves_room(resource: ResourceModel) -> bool:

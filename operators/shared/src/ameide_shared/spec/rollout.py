@@ -87,7 +87,7 @@ class Rollout(RolloutBase):
 
     strategy: Literal["RollingUpdate", "Recreate"] = Field(
         default="RollingUpdate",
-        description="RollingUpdate: new pods before old ones go; Recreate: old pods go first, which interrupts service.",
+        description="RollingUpdate: new pods before old ones go; Recreate: old ones go first (an interruption).",
     )
     canary: bool = Field(
         default=False,

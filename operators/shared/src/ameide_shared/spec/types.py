@@ -42,7 +42,7 @@ ProfileName = Annotated[
     matching(
         _LABEL,
         "is not a profile name",
-        "use the name of a network profile: backend, frontend, isolated, open, or one that your operator's settings define",
+        "use the name of a network profile: backend, frontend, isolated, open, or one of the operator's settings",
     ),
 ]
 
@@ -66,7 +66,8 @@ EnvName = Annotated[
 
 _HOST: Final = r"[a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?(:[0-9]{1,5})?"
 _PATH: Final = r"[a-z0-9]+(([.]|_{1,2}|-+)[a-z0-9]+)*"
-IMAGE_REGEX: Final = rf"({_HOST}/)?{_PATH}(/{_PATH})*(:[A-Za-z0-9_][-A-Za-z0-9_.]{{0,127}})?(@sha256:[a-f0-9]{{64}}|@sha512:[a-f0-9]{{128}})?"
+_DIGEST: Final = "@sha256:[a-f0-9]{64}|@sha512:[a-f0-9]{128}"
+IMAGE_REGEX: Final = rf"({_HOST}/)?{_PATH}(/{_PATH})*(:[A-Za-z0-9_][-A-Za-z0-9_.]{{0,127}})?({_DIGEST})?"
 
 Image = Annotated[
     str,
@@ -91,6 +92,16 @@ HttpPath = Annotated[
         r"/[-A-Za-z0-9_.~!$&()*+,;=:@%/?]*",
         "is not the path of a URL",
         "begin with '/' and percent-encode what is not a letter, digit or one of -._~!$&()*+,;=:@/?",
+    ),
+]
+
+GrpcService = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    matching(
+        r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*",
+        "is not the full name of a gRPC service",
+        "write it as in ameide.orders.v1.Orders",
     ),
 ]
 
@@ -124,7 +135,6 @@ QUANTITY_REGEX: Final = r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE
 _QUANTITY: Final = re.compile(QUANTITY_REGEX)
 _QUANTITY_MESSAGE: Final = "is not a quantity of zero or more"
 _QUANTITY_REMEDY: Final = "write an integer or text such as 500m, 2, 512Mi or 1.5Gi"
-_PERCENT: Final = re.compile("(100|[1-9]?[0-9])%")
 
 
 def _refuse(message: str, remedy: str) -> PydanticCustomError:
@@ -134,7 +144,7 @@ def _refuse(message: str, remedy: str) -> PydanticCustomError:
 class _IntOrString:
     """A type that is an integer or a string outside; `pattern` restricts the string, `ge` the integer."""
 
-    def __init__(self, pattern: str, message: str, remedy: str, *, as_text: bool, extra_cel: str = "true") -> None:
+    def __init__(self, pattern: str, message: str, remedy: str, *, as_text: bool) -> None:
         self._regex = re.compile(pattern)
         self._pattern = f"^(?:{pattern})$"
         self._message, self._remedy, self._as_text = message, remedy, as_text

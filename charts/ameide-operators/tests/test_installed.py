@@ -1,0 +1,179 @@
+"""The chart installed by helm into a real API server, and the operator at work with no more rights than it grants."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ameide_dev import tools
+from ameide_dev.platform import Platform
+from ameide_dev.processes import Guard, Server, clean_environment
+
+CHART = Path(__file__).parents[1]
+ROOT = CHART.parents[1]
+SYSTEM = "ameide-system"
+OPERATOR = "ameide-operators-domain"
+
+pytestmark = pytest.mark.platform
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Platform]:
+    """A platform of its own: the chart brings the definitions, so nobody else may have installed them."""
+    with Platform(crd_sources=["cnpg", "prometheus-operator"]) as platform:
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        platform.client.create(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM, "labels": labels}}
+        )
+        yield platform
+
+
+def helm(platform: Platform, *arguments: str) -> str:
+    result = subprocess.run(
+        [str(tools.find("helm")), *arguments, f"--kubeconfig={platform.kubeconfig}", f"--namespace={SYSTEM}"],
+        capture_output=True,
+        text=True,
+        env=clean_environment(),
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@contextmanager
+def installed(platform: Platform, *values: str) -> Iterator[str]:
+    """The chart as a release, removed at the end with its definitions; yields helm's notes."""
+    settings = [f"--set={value}" for value in ("crds.keep=false", *values)]
+    notes = helm(platform, "install", "ameide-operators", str(CHART), "--wait", "--timeout=2m", *settings)
+    try:
+        yield notes
+    finally:
+        helm(platform, "uninstall", "ameide-operators", "--wait")
+
+
+@contextmanager
+def running(platform: Platform, folder: Path) -> Iterator[Server]:
+    """The operator as the chart deploys it: its ServiceAccount's token, its settings file; only not in a container."""
+    settings = platform.client.get("v1", "ConfigMap", OPERATOR, SYSTEM)["data"]["settings.yaml"]
+    (folder / "settings.yaml").write_text(settings)
+    kubeconfig = platform.control_plane.kubeconfig_for_service_account(SYSTEM, OPERATOR, folder / "account")
+    guard = Guard()
+    server = Server(
+        "operator",
+        [str(ROOT / ".venv" / "bin" / "domain-operator"), "run"],
+        log=folder / "operator.log",
+        guard=guard,
+        env={
+            "KUBECONFIG": str(kubeconfig),
+            "AMEIDE_SETTINGS_FILE": str(folder / "settings.yaml"),
+            "AMEIDE_HTTP__PORT": "0",
+            "PATH": os.environ["PATH"],
+        },
+    )
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        guard.close()
+
+
+def domain(namespace: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "ameide.io/v1",
+        "kind": "Domain",
+        "metadata": {"name": "orders", "namespace": namespace},
+        "spec": {
+            "image": "ghcr.io/ameide/orders-domain:1.0.0",
+            "resources": {"cpu": "100m", "memory": "64Mi"},
+            "autoscaling": {"minReplicas": 2, "maxReplicas": 3},
+            **spec,
+        },
+    }
+
+
+def refusals(platform: Platform) -> list[str]:
+    """What the API server denied the operator's account so far."""
+    user = f"system:serviceaccount:{SYSTEM}:{OPERATOR}"
+    return [
+        f"{event['verb']} {event['requestURI']}"
+        for event in platform.control_plane.audit_events(user=user, stage=None)
+        if event.get("responseStatus", {}).get("code") == 403
+    ]
+
+
+@pytest.mark.parametrize("scope", ["cluster", "namespace"])
+def test_the_granted_rights_suffice(cluster: Platform, tmp_path: Path, scope: str) -> None:
+    """A Domain becomes Ready, changes, and goes, without one request denied."""
+    client, namespace = cluster.client, f"team-{scope}"
+    labels = {"ameide.io/tenant-id": "t1"}
+    client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
+    with installed(cluster, f"rbac.scope={scope}", f"watch.namespaces={{{namespace}}}"):
+        with running(cluster, tmp_path) as server:
+            client.create(domain(namespace))
+            try:
+                client.wait_condition("ameide.io/v1", "Domain", "orders", "Ready", namespace, timeout=60)
+                client.merge_patch("ameide.io/v1", "Domain", "orders", {"spec": {"autoscaling": None}}, namespace)
+                client.wait_gone("autoscaling/v2", "HorizontalPodAutoscaler", "orders-domain", namespace, timeout=30)
+                client.delete("ameide.io/v1", "Domain", "orders", namespace, wait=30)
+            except Exception as error:
+                denied = sorted(set(refusals(cluster)))
+                raise AssertionError(f"{error}\n{server.tail(5)}\ndenied: {denied}") from error
+        assert refusals(cluster) == []
+
+
+def test_release_is_ready_and_helm_removes_it(cluster: Platform) -> None:
+    """Pods pass the restricted Pod Security Standard, users' roles reach Domains, and nothing of it stays behind."""
+    client = cluster.client
+    with installed(cluster) as notes:
+        assert f"deployment/{OPERATOR}" in notes
+        deployment = client.get("apps/v1", "Deployment", OPERATOR, SYSTEM)
+        assert deployment["status"]["readyReplicas"] == deployment["spec"]["replicas"] == 2
+        assert client.get("policy/v1", "PodDisruptionBudget", OPERATOR, SYSTEM)["spec"]["maxUnavailable"] == 1
+
+        def may(verb: str, group: str, *options: str) -> bool:
+            who = ("--as=someone", f"--as-group={group}", "--namespace=default")
+            arguments = ("auth", "can-i", verb, "domains.ameide.io", *who, *options)
+            return cluster.kubectl(*arguments, check=False).strip() == "yes"
+
+        binding = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": "editors", "namespace": "default"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
+            "subjects": [{"kind": "Group", "name": "editors", "apiGroup": "rbac.authorization.k8s.io"}],
+        }
+        client.create(binding)
+        assert may("create", "editors")
+        assert may("get", "editors")
+        assert not may("patch", "editors", "--subresource=status")
+        assert not may("get", "others")
+    for kind in ("ClusterRole", "ClusterRoleBinding"):
+        found = client.list("rbac.authorization.k8s.io/v1", kind, label_selector="app.kubernetes.io/part-of=ameide")
+        assert found == []
+    assert client.find("apiextensions.k8s.io/v1", "CustomResourceDefinition", "domains.ameide.io") is None
+
+
+def test_every_object_is_accepted_as_written(cluster: Platform) -> None:
+    """With all switches on, the API server takes each object without a warning or an unknown field."""
+    values = Path(__file__).parent / "render" / "everything.values.yaml"
+    rendered = helm(cluster, "template", "ameide-operators", str(CHART), f"--values={values}")
+    count = len([document for document in yaml.safe_load_all(rendered) if document])
+    answer = cluster.kubectl(
+        "apply",
+        "--server-side",
+        "--dry-run=server",
+        "--validate=strict",
+        f"--namespace={SYSTEM}",
+        "-f",
+        "-",
+        stdin=rendered,
+    )
+    assert len(answer.splitlines()) == count

@@ -1,0 +1,134 @@
+"""What a cluster has of one resource, by a few LISTs: what a plan is given when no operator's caches are at hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ameide_shared.cli.definition import Definition
+from ameide_shared.kube.client import ApiClient
+from ameide_shared.kube.connection import connect
+from ameide_shared.kube.discovery import Discovery
+from ameide_shared.kube.errors import NotFound
+from ameide_shared.kube.resources import (
+    CONFIG_MAP,
+    CONTROLLER_REVISION,
+    CRON_JOB,
+    DEPLOYMENT,
+    HORIZONTAL_POD_AUTOSCALER,
+    INGRESS,
+    JOB,
+    NAMESPACE,
+    NETWORK_POLICY,
+    POD,
+    POD_DISRUPTION_BUDGET,
+    SECRET,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    Manifest,
+    ObjectKey,
+    ResourceType,
+    key_of,
+    resource_of,
+)
+from ameide_shared.snapshot import redacted_secret
+from ameide_shared.vocabulary import LABEL_MANAGED_BY, LABEL_NAME, LABEL_OWNER_NAME, LABEL_OWNER_NAMESPACE
+
+_CHILDREN: Final = (
+    CONFIG_MAP,
+    CONTROLLER_REVISION,
+    CRON_JOB,
+    DEPLOYMENT,
+    HORIZONTAL_POD_AUTOSCALER,
+    INGRESS,
+    JOB,
+    NETWORK_POLICY,
+    POD,
+    POD_DISRUPTION_BUDGET,
+    SECRET,
+    SERVICE,
+    SERVICE_ACCOUNT,
+)
+"""Built-in kinds that operators write, and pods."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The live resource (None: there is none), the objects around it without values of Secrets, and installed APIs."""
+
+    live: Manifest | None
+    objects: tuple[Manifest, ...]
+    apis: frozenset[ResourceType]
+
+
+def with_client(
+    definition: Definition,
+    kubeconfig: str | None,
+    context: str | None,
+    work: Callable[[ApiClient, str], Coroutine[Any, Any, int]],
+) -> int:
+    """Run `work(client, default namespace)` against the chosen cluster."""
+
+    async def go() -> int:
+        async with connect(kubeconfig, context) as connection:
+            client = ApiClient(connection, field_manager=definition.operator)
+            return await work(client, connection.default_namespace or "default")
+
+    return asyncio.run(go())
+
+
+async def find(client: ApiClient, resource: ResourceType, key: ObjectKey) -> dict[str, Any] | None:
+    """An object, or None. Raises ApiError where the API server refuses."""
+    try:
+        return await client.get(resource, key)
+    except NotFound:
+        return None
+
+
+async def gather(client: ApiClient, definition: Definition, manifest: Manifest) -> Gathered:
+    """Read what concerns a resource: its children and pods, its namespace, and what it expects of others.
+
+    Objects of optional APIs (CloudNativePG's, say) are read whole in the namespaces concerned: they may be rivals.
+    """
+    key = key_of(manifest)
+    live = await find(client, definition.resource, key)
+    discovery = Discovery(definition.apis)
+    await discovery.refresh(client)
+    apis = frozenset(resource for resource in definition.apis if discovery.installed(resource))
+    expected = list(definition.assumed(manifest))
+    children = ((live or {}).get("status") or {}).get("children") or ()
+    namespaces = {key.namespace}
+    namespaces |= {str(item["metadata"]["namespace"]) for item in expected if item["metadata"].get("namespace")}
+    namespaces |= {str(child["namespace"]) for child in children if child.get("namespace")}
+    found: list[Manifest] = []
+    for resource in (*_CHILDREN, *sorted(apis, key=str), definition.resource):
+        for namespace in sorted(namespaces):
+            if resource in _CHILDREN:
+                for selector in _selectors(definition.operator, key, namespace):
+                    found += (await client.list(resource, namespace, label_selector=selector)).items
+            else:
+                found += (await client.list(resource, namespace)).items
+    for resource, name in _expected(expected, namespaces):
+        item = await find(client, resource, name) if resource not in definition.apis or resource in apis else None
+        found += [item] if item is not None else []
+    return Gathered(live, tuple(_without_values(found)), apis)
+
+
+def _selectors(operator: str, key: ObjectKey, namespace: str) -> list[str]:
+    """How children are found: by name in the resource's own namespace, by owner labels elsewhere."""
+    ours = f"{LABEL_MANAGED_BY}={operator}"
+    if namespace == key.namespace:
+        return [f"{ours},{LABEL_NAME}={key.name}"]
+    owner = f"{ours},{LABEL_OWNER_NAMESPACE}={key.namespace},{LABEL_OWNER_NAME}={key.name}"
+    return [owner, f"{ours},{LABEL_NAME}={key.name}"]  # the latter: pods of Jobs
+
+
+def _expected(objects: Iterable[Manifest], namespaces: Iterable[str]) -> list[tuple[ResourceType, ObjectKey]]:
+    named = [(resource_of(item), key_of(item)) for item in objects]
+    return [*named, *((NAMESPACE, ObjectKey("", namespace)) for namespace in sorted(namespaces))]
+
+
+def _without_values(objects: Iterable[Manifest]) -> list[Manifest]:
+    return [redacted_secret(item) if resource_of(item) is SECRET else item for item in objects]

@@ -146,7 +146,7 @@ def recovery(subject: Subject, plan: Plan) -> Result:
         generation = _set_image(subject, name, "1.2.0")
         began = time.monotonic()
         subject.start()
-        moments = subject.watcher.wait_ready({name: generation}, plan.timeout)
+        moments = subject.wait_ready({name: generation}, plan.timeout)
         result.latencies = [moment - began for moment in moments.values()]
         result.missing = 1 - len(moments)
     return result
@@ -202,7 +202,7 @@ def _carry_out(
     began = time.monotonic()
     with ThreadPoolExecutor(CREATORS) as pool:
         acted = list(pool.map(act, wanted))
-    moments = subject.watcher.wait_ready({name: generation for name, generation, _ in acted}, timeout)
+    moments = subject.wait_ready({name: generation for name, generation, _ in acted}, timeout)
     # Ready may be seen before the answer to the request that caused it.
     result.latencies += [max(0.0, moments[name] - at) for name, _, at in acted if name in moments]
     result.missing += len(acted) - len(moments)

@@ -6,6 +6,7 @@ import copy
 import os
 import shlex
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,6 +122,16 @@ class Subject:
         self.meter.close()
         self.peak_rss = max(self.peak_rss, self.meter.peak_rss)
         self.server.stop(grace)
+
+    def wait_ready(self, generations: Mapping[str, int], timeout: float) -> dict[str, float]:
+        """See Watcher.wait_ready. Raises ProcessError as soon as the operator's process has ended."""
+        deadline = time.monotonic() + timeout
+        while True:
+            left = deadline - time.monotonic()
+            moments = self.watcher.wait_ready(generations, max(0.0, min(left, 2.0)))
+            if len(moments) == len(generations) or left <= 2.0:
+                return moments
+            self.server.check()
 
     def domain(self, name: str, tag: str = "1.0.0") -> dict[str, Any]:
         """The manifest of one Domain, as this contestant takes it."""

@@ -20,7 +20,7 @@ from bench.subject import merge
 
 def event(
     verb: str, resource: str = "", *, code: int = 200, stage: str = "ResponseComplete", subresource: str = ""
-) -> dict:
+) -> dict[str, Any]:
     reference = {"resource": resource, "subresource": subresource} if resource else {}
     return {"verb": verb, "stage": stage, "objectRef": reference, "responseStatus": {"code": code}}
 

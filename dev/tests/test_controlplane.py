@@ -52,6 +52,8 @@ def test_a_deployment_becomes_available(plane: ControlPlane) -> None:
     assert len(digests) == 1
     assert digests.pop().startswith("ghcr.io/ameide/shop@sha256:")
 
+    assert "nothing is logged" in plane.client.logs("default", pods[0]["metadata"]["name"], "main", tail=1)
+
     plane.client.delete("apps/v1", "Deployment", "shop", "default")
     for pod in pods:
         plane.client.wait_gone("v1", "Pod", pod["metadata"]["name"], "default")

@@ -300,7 +300,7 @@ def test_two_networks_on_one_machine_do_not_overlap_and_names_resolve(tmp_path: 
         assert one.hosts_file("shop").read_text() == "127.0.0.1 localhost\n"
     finally:
         one.stop()
-        two.range.release()
+        two.stop()
 
 
 def test_the_queue_merges_keys_and_keeps_the_earlier_time() -> None:

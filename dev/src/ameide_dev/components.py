@@ -8,7 +8,7 @@ from pathlib import Path
 from ameide_dev import audit
 from ameide_dev.kubeconfig import certificate_user, write_kubeconfig
 from ameide_dev.pki import Pki
-from ameide_dev.stages import kwok_configuration
+from ameide_dev.stages import NO_LOG, kwok_configuration
 
 # Requests per second that controller manager and scheduler may send; their defaults (20 and 50) would be what a
 # benchmark measures.
@@ -147,7 +147,9 @@ def _kwok(layout: Layout) -> list[str]:
     user = layout.user(layout.directory / "kwok.kubeconfig", "kwok", ["system:masters"])
     certificate, key = layout.pki.server("kubelet", ["127.0.0.1", "localhost"])
     configuration = layout.directory / "kwok.yaml"
-    configuration.write_text(kwok_configuration())
+    log = layout.directory / "kwok-container.log"
+    log.write_text(NO_LOG)
+    configuration.write_text(kwok_configuration(log))
     return [
         str(layout.kwok),
         f"--kubeconfig={user}",

@@ -13,6 +13,7 @@ from typing import Any
 
 from ameide_dev.children import spawn, terminate
 from ameide_dev.hostnode_probes import Probe, Surroundings, attempt
+from ameide_dev.hostnode_volumes import real_path
 
 Object = dict[str, Any]
 
@@ -83,6 +84,15 @@ class Container:
     def termination_log(self) -> Path:
         """Where its program leaves the termination message."""
         return self.folder / "termination-log"
+
+    def with_real_paths(self, text: str) -> str:
+        """A part of the command line, or an environment value, with the container's paths replaced by the real ones.
+
+        That is: the termination message's path wherever it stands (in a shell script, say), and a text that as a whole
+        is a path in one of the volume mounts.
+        """
+        message_path = self.spec.get("terminationMessagePath") or "/dev/termination-log"
+        return real_path(text, self.root, self.spec).replace(message_path, str(self.termination_log))
 
     def log_path(self, *, previous: bool = False) -> Path:
         """The log of the current run, or of the one before."""

@@ -170,7 +170,7 @@ class Network:
 
     def _schedule(self, service: Key) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._adjust(service)))
+            asyncio.run_coroutine_threadsafe(self._adjust(service), self._loop)
 
     async def _adjust(self, key: Key) -> None:
         with self._lock:

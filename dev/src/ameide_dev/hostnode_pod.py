@@ -14,7 +14,7 @@ from ameide_dev import hostnode_status, images
 from ameide_dev.hostnode_container import Backoff, Container, timestamp
 from ameide_dev.hostnode_env import Lookup, NotResolvedError, command_line, resolve
 from ameide_dev.hostnode_probes import Surroundings
-from ameide_dev.hostnode_volumes import Volumes, real_path
+from ameide_dev.hostnode_volumes import Volumes
 from ameide_dev.images import Image, ImageTable
 from ameide_dev.transport import ApiError, NotFoundError, UnavailableError
 
@@ -239,7 +239,7 @@ class Pod:
         self._volumes.mount(container.spec, container.root, image.files)
         env = self._environment(container, image, variables)
         command = [
-            real_path(part, container.root, container.spec)
+            container.with_real_paths(part)
             for part in command_line(container.spec, image.entrypoint, image.arguments, variables)
         ]
         container.start(command, env, self._surroundings(container, env))
@@ -265,7 +265,7 @@ class Pod:
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             **image.env,
-            **{name: real_path(value, container.root, container.spec) for name, value in variables.items()},
+            **{name: container.with_real_paths(value) for name, value in variables.items()},
             "AMEIDE_HOST_ROOT": str(container.root),
             "AMEIDE_TERMINATION_LOG": str(container.termination_log),
             "AMEIDE_HOSTS_FILE": str(self._node.network.hosts_file(self._namespace)),

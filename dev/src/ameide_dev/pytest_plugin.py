@@ -53,6 +53,8 @@ def make_namespace(kube: KubeClient, request: pytest.FixtureRequest) -> Iterator
         metadata = {"name": name, "labels": {TENANT_LABEL: TENANT} if labels is None else labels}
         kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         made.append(name)
+        # Until it is there, a pod is refused.
+        kube.wait_for("v1", "ServiceAccount", "default", lambda it: it is not None, name)
         return name
 
     yield make

@@ -6,6 +6,7 @@ whose repository contains `/scenario-<name>` (so that a plain manifest can choos
 runs those for real.
 """
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -227,8 +228,12 @@ def _failing_stages(scenario: str) -> list[dict[str, Any]]:
     ]
 
 
-def kwok_configuration() -> str:
-    """The configuration file for kwok: its options and all stages, as YAML documents."""
+# In the format of container runtimes; it is all there is to say.
+NO_LOG = "1970-01-01T00:00:00Z stdout F This pod is played by kwok: nothing runs, so nothing is logged.\n"
+
+
+def kwok_configuration(log_file: Path) -> str:
+    """The configuration file for kwok: its options, all stages and `log_file` as every container's log (YAML)."""
     options = {
         "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
         "kind": "KwokConfiguration",
@@ -238,6 +243,7 @@ def kwok_configuration() -> str:
             "manageNodesWithLabelSelector": NODE_LABEL,
             "nodeLeaseDurationSeconds": 40,
             # kwok fills in none of its documented defaults once a configuration is given.
+            "enableDebuggingHandlers": True,
             "nodeLeaseParallelism": 1,
             "nodePlayStageParallelism": 1,
             "podPlayStageParallelism": 16,
@@ -246,6 +252,12 @@ def kwok_configuration() -> str:
             "enablePodsOnNodeSyncStreamWatch": False,
         },
     }
+    logs = {
+        "apiVersion": "kwok.x-k8s.io/v1alpha1",
+        "kind": "ClusterLogs",
+        "metadata": {"name": "all"},
+        "spec": {"logs": [{"logsFile": str(log_file), "previousLogsFile": str(log_file)}]},
+    }
     failing = [stage for scenario in _FAILING for stage in _failing_stages(scenario)]
-    documents = [options, *_node_stages(), *_healthy_stages(), *_unready_stages(), *failing]
+    documents = [options, logs, *_node_stages(), *_healthy_stages(), *_unready_stages(), *failing]
     return yaml.safe_dump_all(documents, sort_keys=False, width=10_000)

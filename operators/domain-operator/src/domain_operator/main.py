@@ -38,7 +38,8 @@ from ameide_shared.registry import RegistryClient
 from ameide_shared.snapshot import Snapshot
 from ameide_shared.vocabulary import LABEL_MANAGED_BY, LABEL_PRIMITIVE
 from domain_operator.assumed import assumed
-from domain_operator.observe import OPTIONAL_APIS, Observed, Observer
+from domain_operator.observe import OPTIONAL_APIS, Observer
+from domain_operator.observed import Observed
 from domain_operator.plan import plan
 from domain_operator.settings import DomainSettings
 from domain_operator.spec import Domain

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from ameide_shared.builders.identity import Primitive
 from ameide_shared.builders.serviceaccount import service_account_name
@@ -37,10 +36,12 @@ from ameide_shared.kube.resources import (
 )
 from ameide_shared.reasons import Reason
 from ameide_shared.redact import scrub, tail
-from ameide_shared.registry import ImageInfo, ImageNotFound, RegistryClient, RegistryError
+from ameide_shared.imagepolicy import ImageInfo
+from ameide_shared.registry import ImageNotFound, RegistryClient, RegistryError
 from ameide_shared.snapshot import Snapshot
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.workload import JobPhase, job_state
+from domain_operator.observed import Observed
 from domain_operator.spec import Domain
 
 log = logging.getLogger(__name__)
@@ -49,40 +50,6 @@ OPTIONAL_APIS = (CNPG_CLUSTER, CNPG_DATABASE, CNPG_DATABASE_ROLE, SERVICE_MONITO
 FOREIGN_SECONDS = 15.0
 """How long an object of somebody else, got by name, is believed."""
 _LOG_LINES = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """The cluster as one Domain's plan may know it.
-
-    `objects` holds the Domain's namespace and children, its pods, the Cluster it refers to, the DatabaseRoles,
-    Databases and Domains that lay claim to the same names, and, where the spec names them, a ServiceAccount and a
-    Secret of somebody else. `apis` are the optional APIs that are installed. `logs` has the end of the log of a
-    migration Job's pod, by Job name, scrubbed of passwords. `image_info` is the registry's answer when it is asked,
-    `image_error` what went wrong: a reason and a message.
-    """
-
-    objects: Snapshot = field(default_factory=Snapshot)
-    apis: frozenset[ResourceType] = frozenset()
-    logs: Mapping[str, str] = field(default_factory=dict)
-    image_info: ImageInfo | None = None
-    image_error: tuple[str, str] | None = None
-
-    def children(self, resource: ResourceType) -> list[Manifest]:
-        """The observed objects of a type, in order."""
-        return self.objects.list(resource)
-
-    def pods(self) -> list[Manifest]:
-        """The Domain's pods, those of its Jobs too."""
-        return self.objects.list(POD)
-
-    def pods_of_job(self, name: str) -> list[Manifest]:
-        """The pods of a Job, by the label that the Job controller gives them."""
-        return [
-            pod
-            for pod in self.pods()
-            if (pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name") == name
-        ]
 
 
 def cluster_key(db: Mapping[str, object], namespace: str) -> ObjectKey:

@@ -12,7 +12,7 @@ from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage
 from ameide_shared.status import Condition, child_entry, compose, failure_stage, paused_condition
 from ameide_shared.workload import workload_state
-from domain_operator.observe import Observed
+from domain_operator.observed import Observed
 from domain_operator.plan.binding import Binding
 from domain_operator.plan.migration import MIGRATION_SUCCEEDED
 

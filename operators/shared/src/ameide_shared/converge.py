@@ -11,7 +11,7 @@ import base64
 import logging
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -110,21 +110,19 @@ class Converger:
             case HandOverReplicas():
                 return await self._hand_over(action)
             case AddFinalizer():
-                return await self._set_finalizers(resource, lambda held: [*held, action.finalizer])
+                return await self._set_finalizers(resource, lambda held: [*_without(held, action.finalizer), action.finalizer])
             case RemoveFinalizer():
-                return await self._set_finalizers(
-                    resource, lambda held: [name for name in held if name != action.finalizer]
-                )
+                return await self._set_finalizers(resource, lambda held: _without(held, action.finalizer))
             case Notify():
                 self._recorder.event(resource, action.type, action.event_reason, action.message)
                 return 0
 
-    async def _set_finalizers(self, resource: Manifest, change: Any) -> int:
+    async def _set_finalizers(self, resource: Manifest, change: Callable[[list[str]], list[str]]) -> int:
         kind = resource_of(resource)
         current = self._cache.store(kind).get(key_of(resource)) or resource
         held = list(current["metadata"].get("finalizers") or ())
         wanted = change(held)
-        if wanted == held:
+        if set(wanted) == set(held):
             return 0
         metadata = {
             "finalizers": wanted,
@@ -187,6 +185,10 @@ class Converger:
                 return quote(found, safe="") if value.quoted else found
             case _:
                 return "".join(part if isinstance(part, str) else self._value(part) for part in value.parts)
+
+
+def _without(names: list[str], name: str) -> list[str]:
+    return [other for other in names if other != name]
 
 
 def decoded(secret: Mapping[str, Any], key: str) -> str | None:

@@ -140,7 +140,8 @@ CATALOGUE: Final[Mapping[Reason, Explanation]] = {
     ),
     Reason.ImageNotAllowed: Explanation(
         "The operator's image settings refuse an image: its repository, a missing digest, or the tag `latest`.",
-        "Use an image that the settings allow, or have them changed (`images.allowed`, `images.requireDigest`, `images.refuseLatest`).",
+        "Use an image that the settings allow, or have them changed "
+        "(`images.allowed`, `images.requireDigest`, `images.refuseLatest`).",
     ),
     Reason.ImageNotFound: Explanation(
         "The registry says that there is no such image.",
@@ -260,7 +261,8 @@ CATALOGUE: Final[Mapping[Reason, Explanation]] = {
     ),
     Reason.MigrationFailed: Explanation(
         "The migration Job failed for good; the old revision goes on serving.",
-        "Mend the migration and change `spec.image` or `spec.db.migrationJobImage`, or set `ameide.io/retry-migration` to a new value.",
+        "Mend the migration and change `spec.image` or `spec.db.migrationJobImage`, "
+        "or set `ameide.io/retry-migration` to a new value.",
     ),
     Reason.NoFailure: Explanation(
         "No migration has failed since the last success.",

@@ -18,12 +18,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel, to_snake
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as SourceError
+
+from ameide_shared.builders.network import NetworkProfile, parse_profiles
+
+from ameide_shared.builders.network import parse_profiles
 
 # Kubernetes sets these for each Service; one named ameide-… would look like a setting.
 _SERVICE_VARIABLE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)$")
@@ -194,13 +198,19 @@ class OperatorSettings(BaseSettings):
     images: ImagePolicySettings = Field(default_factory=ImagePolicySettings)
     tenancy: TenancySettings = Field(default_factory=TenancySettings)
     references: ReferenceSettings = Field(default_factory=ReferenceSettings)
-    network_profiles: dict[str, Any] | None = Field(
+    network_profiles: Annotated[dict[str, NetworkProfile] | None, BeforeValidator(parse_profiles)] = Field(
         None, description="Table of network profiles by name; replaces the built-in one."
     )
     otel: OtelSettings = Field(default_factory=OtelSettings)
     pods: PodSettings = Field(default_factory=PodSettings)
     service_monitor: ServiceMonitorSettings = Field(default_factory=ServiceMonitorSettings)
     history: HistorySettings = Field(default_factory=HistorySettings)
+
+    @field_validator("network_profiles")
+    @classmethod
+    def _profiles_parse(cls, table: dict[str, Any] | None) -> dict[str, Any] | None:
+        parse_profiles(table)  # raises ValueError with a line per wrong field
+        return table
 
     @classmethod
     def settings_customise_sources(

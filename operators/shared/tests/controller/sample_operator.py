@@ -15,7 +15,17 @@ from typing import Any
 from ameide_shared import logging
 from ameide_shared.controller.runtime import Runtime, Watch, run_loop
 from ameide_shared.kube.connection import Connection, connect
-from ameide_shared.kube.resources import CONFIG_MAP, DEPLOYMENT, JOB, POD, SERVICE, Manifest, ObjectKey, ResourceType
+from ameide_shared.kube.resources import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    JOB,
+    NAMESPACE,
+    POD,
+    SERVICE,
+    Manifest,
+    ObjectKey,
+    ResourceType,
+)
 from ameide_shared.settings import OperatorSettings, load
 
 WIDGET = ResourceType("test.ameide.io", "v1", "Widget", "widgets")
@@ -81,6 +91,7 @@ class Sample:
         Watch(DEPLOYMENT, owner, SELECTOR),
         Watch(POD, owner, SELECTOR),
         Watch(JOB, owner, SELECTOR),
+        Watch(NAMESPACE, lambda namespace: ()),
         Watch(GADGET, owner, optional=True),
     )
     seen: list[tuple[ObjectKey, bool, tuple[str, ...]]] = field(default_factory=list)
@@ -101,6 +112,7 @@ class Sample:
         children = sorted(
             str(child["metadata"]["name"])
             for watch in self.watches
+            if watch.resource is not NAMESPACE
             for child in cache.list(watch.resource, key.namespace)
             if key in owner(child)
         )

@@ -19,7 +19,7 @@ import pytest
 
 from ameide_shared.controller import audit, streams
 from ameide_shared.kube.connection import connect
-from ameide_shared.kube.resources import CONFIG_MAP, ObjectKey
+from ameide_shared.kube.resources import CONFIG_MAP, NAMESPACE, ObjectKey
 from ameide_shared.settings import HttpSettings, LeaderElectionSettings, OperatorSettings, WatchSettings
 
 if TYPE_CHECKING:
@@ -314,6 +314,10 @@ async def test_rights_in_listed_namespaces_are_enough(
     )
     narrow = settings(watch=WatchSettings(namespaces=(ours,)))
     sample = await start(narrow, kubeconfig=kubeconfig)
+    assert (
+        sample.runtime.cache.get(NAMESPACE, ObjectKey("", ours))["metadata"]["labels"]["ameide.io/tenant-id"] == "t123"
+    )
+    assert (await probe(sample, "/readyz"))[0] == 200
     for namespace in (ours, other):
         kube.create(widget(namespace, "w"))
         kube.create(child(namespace, "c", "w"))

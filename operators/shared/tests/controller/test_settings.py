@@ -81,6 +81,12 @@ def test_errors_name_setting_and_variable_and_no_value(monkeypatch: pytest.Monke
         load(OperatorSettings)
 
 
+def test_a_wrong_network_profile_is_refused_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMEIDE_NETWORK_PROFILES", '{"mine": {"egres": []}}')
+    with pytest.raises(SettingsError, match=r"networkProfiles\.mine\.egres"):
+        load(OperatorSettings)
+
+
 @pytest.mark.parametrize("text", ["{", "- a list", None])
 def test_a_file_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "settings.yaml"

@@ -323,8 +323,15 @@ async def test_children_elsewhere_are_ours_by_annotation(client: ApiClient, cach
     }
     assert (await ensure(client, cache, desired, UID)).done is Done.CREATED
     assert (await ensure(client, Cache(), desired, UID)).done is Done.UNCHANGED
+    other = samples.changed(desired, "metadata/labels/ameide.io~1owner-name", "billing")
     with pytest.raises(ChildConflict, match="domain shop/orders"):
-        await ensure(client, Cache(), desired, "another-uid")
+        await ensure(client, Cache(), other, "another-uid")
+
+    # What outlived its owner goes to whoever bears the name again: the labels are the claim.
+    heir = samples.changed(desired, "metadata/annotations/ameide.io~1owner-uid", "another-uid")
+    result = await ensure(client, Cache(), heir, "another-uid")
+    assert result.done is Done.APPLIED
+    assert result.object["metadata"]["annotations"][ANNOTATION_OWNER_UID] == "another-uid"
 
 
 async def test_create_only(client: ApiClient, cache: Cache, namespace: str, requests: Requests) -> None:

@@ -107,7 +107,8 @@ def test_listeners() -> None:
 
     def recorder(into: list[tuple[str | None, str | None]]) -> Any:
         def listener(old: Manifest | None, new: Manifest | None) -> None:
-            into.append(tuple(m["metadata"]["resourceVersion"] if m else None for m in (old, new)))  # type: ignore[arg-type]
+            before, after = (m["metadata"]["resourceVersion"] if m else None for m in (old, new))
+            into.append((before, after))
 
         return listener
 
@@ -138,7 +139,7 @@ def test_a_complete_list_finds_lost_deletions() -> None:
 def test_children() -> None:
     cache = Cache()
     cache.put({**samples.service(), "metadata": {**samples.service()["metadata"], "uid": "s", "resourceVersion": "1"}})
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "shop", "uid": "p",
+    pod: dict[str, Any] = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "shop", "uid": "p",
            "resourceVersion": "2", "labels": samples.LABELS}}  # fmt: skip
     cache.on_event(POD, "ADDED", pod)
     labels = {"ameide.io/primitive": "domain", "ameide.io/owner-namespace": "shop", "ameide.io/owner-name": "orders"}
@@ -147,7 +148,7 @@ def test_children() -> None:
     assert sorted(child["kind"] for child in cache.children(owner)) == ["ConfigMap", "Pod", "Service"]
     assert cache.children(Owner("domain", "other", "orders")) == []
     cache.on_event(CONFIG_MAP, "MODIFIED", config_map("4", labels={}, namespace="database"))
-    cache.on_event(POD, "DELETED", {**pod, "metadata": {**pod["metadata"], "resourceVersion": "5"}})  # type: ignore[dict-item]
+    cache.on_event(POD, "DELETED", {**pod, "metadata": {**pod["metadata"], "resourceVersion": "5"}})
     assert [child["kind"] for child in cache.children(owner)] == ["Service"]
 
 
@@ -242,7 +243,8 @@ class CacheAgainstServer(RuleBasedStateMachine):
         version = version_of(self.store)
         if self.server.live is not None and version is not None:
             assert self.server.version >= int(version)
-            if self.server.live["metadata"]["uid"] == self.store.get(KEY)["metadata"]["uid"]:  # type: ignore[index]
+            cached = self.store.get(KEY) or {}
+            if self.server.live["metadata"]["uid"] == cached["metadata"]["uid"]:
                 assert int(version) >= min(self.last_answer, int(self.server.live["metadata"]["resourceVersion"]))
 
 
@@ -342,7 +344,8 @@ def test_equal_parts_are_kept_once() -> None:
     slimmer = Slimmer()
 
     def shared(resource: ResourceType, manifest: dict[str, Any]) -> dict[str, Any]:
-        kept.append(slimmer(resource, manifest))
-        return kept[-1]  # type: ignore[no-any-return]
+        slim = slimmer(resource, manifest)
+        kept.append(slim)
+        return slim
 
     assert copies(shared) * 5 < copies(alone)

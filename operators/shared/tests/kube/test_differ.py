@@ -172,16 +172,16 @@ def test_unknown_kinds_are_tolerant_of_what_is_empty_but_not_of_additions() -> N
 
 
 def test_custom_resources_know_their_defaults() -> None:
-    database = {
+    database: dict[str, Any] = {
         "apiVersion": "postgresql.cnpg.io/v1",
         "kind": "Database",
         "metadata": {"name": "a"},
         "spec": {"name": "orders", "cluster": {"name": "orders"}, "schemas": [{"name": "orders", "owner": "o"}]},
     }
     live = copy.deepcopy(database)
-    live["spec"]["schemas"][0]["ensure"] = "present"  # type: ignore[index]
+    live["spec"]["schemas"][0]["ensure"] = "present"
     assert differences(database, live) == []
-    live["spec"]["schemas"][0]["ensure"] = "absent"  # type: ignore[index]
+    live["spec"]["schemas"][0]["ensure"] = "absent"
     assert [d.path for d in differences(database, live)] == ["spec.schemas"]
 
 

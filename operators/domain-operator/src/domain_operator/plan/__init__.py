@@ -31,7 +31,7 @@ from ameide_shared.revisions import PodTemplate
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.stages import Stage, State, blocked, done, first_blocker
 from ameide_shared.tenancy import is_owned, tenant_of
-from domain_operator.observe import Observed
+from domain_operator.observed import Observed
 from domain_operator.plan.acceptance import accept, network_profile
 from domain_operator.plan.binding import Binding, bind, connection_env
 from domain_operator.plan.context import Context, Part
@@ -91,7 +91,8 @@ def _plan(ctx: Context, binding: Binding | None) -> Plan:
     actions: list[Action] = []
     profile = network_profile(ctx)
     if profile is not None and (accepted.done or rollout.template is not None):
-        if binding is not None and binding.provisioned:
+        held_already = FINALIZER in (ctx.manifest["metadata"].get("finalizers") or ())
+        if binding is not None and binding.provisioned and not held_already:
             actions.append(AddFinalizer(FINALIZER, "the database outlives the Domain's own children"))
         actions += before_pods(ctx, binding, profile)
         actions += database.actions

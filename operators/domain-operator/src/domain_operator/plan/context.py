@@ -9,7 +9,7 @@ from ameide_shared.builders.identity import Primitive
 from ameide_shared.kube.resources import Manifest
 from ameide_shared.plan import Action
 from ameide_shared.stages import Stage
-from domain_operator.observe import Observed
+from domain_operator.observed import Observed
 from domain_operator.settings import DomainSettings
 from domain_operator.spec import Domain, DomainSpec
 

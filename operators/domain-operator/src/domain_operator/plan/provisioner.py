@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ameide_shared import vocabulary as v
-from ameide_shared.builders.identity import foreign_child_metadata, foreign_name
+from ameide_shared.builders.identity import foreign_name
 from ameide_shared.builders.job import job
 from ameide_shared.builders.pod import one_shot_template
 from ameide_shared.kube.resources import CNPG_CLUSTER, JOB, Manifest, key_of
@@ -115,18 +115,16 @@ def superuser_job(
         command=sql.shell(script),
         env=env,
         defaults=ctx.settings.pods,
+        namespace=binding.cluster.namespace,
     )
-    manifest = job(
+    return job(
         ctx.primitive,
         name,
         template,
         backoff_limit=2,
         deadline_seconds=int(ctx.settings.database.provision_timeout),
+        namespace=binding.cluster.namespace,
     )
-    manifest["metadata"] = foreign_child_metadata(
-        ctx.primitive, binding.cluster.namespace, name, labels={v.LABEL_TRACK: v.TRACK_JOB}
-    )
-    return manifest
 
 
 def _reference(variable: str, secret: str, key: str) -> Mapping[str, Any]:

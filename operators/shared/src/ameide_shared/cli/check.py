@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -157,6 +157,6 @@ def _problem(stage: Stage) -> Problem:
     return Problem(path_of(loc), match["rest"], stage.remedy, loc)
 
 
-def _place(judged: Judged) -> Sequence[Any]:
+def _place(judged: Judged) -> tuple[str, int, str]:
     finding = judged.finding
     return finding.file, finding.line, finding.problem.field

@@ -17,7 +17,7 @@ from ameide_shared.cli.gather import find, gather, with_client
 from ameide_shared.cli.inputs import overlaid, wanted
 from ameide_shared.cli.options import cluster_options, settings_option
 from ameide_shared.cli.output import GENERATED, emit, redacted, secret_text, to_yaml
-from ameide_shared.cli.ownership import without_dropped
+from ameide_shared.cli.ownership import owned_by_update, without_dropped
 from ameide_shared.cli.render import as_live
 from ameide_shared.cli.simulate import simulate
 from ameide_shared.kube import apply
@@ -144,8 +144,10 @@ async def _child(client: ApiClient, action: Ensure | EnsureSecret, uid: str, cha
     if live is not None and not differences(desired, live):
         return
     before, after = await apply.diff(client, desired)
-    if before is not None:
-        after = without_dropped(before, after, client.field_manager)
+    if before is not None and owned_by_update(before, client.field_manager):
+        name = {"metadata": {"name": f"{action.key.name[:50].rstrip('-.')}-dry-run"}}
+        fresh = await client.create(overlaid(desired, name), dry_run=True)
+        after = without_dropped(before, after, fresh, client.field_manager)
     text = unified(action.reason, before, after, placeholders)
     if text:
         changes.diffs.append(text)
@@ -197,10 +199,9 @@ def unified(
 def _lines(manifest: Manifest, placeholders: frozenset[str]) -> list[str]:
     """What of an object matters to people, as lines of YAML."""
     metadata = {key: value for key, value in manifest["metadata"].items() if key not in _BOOKKEEPING}
-    annotations = {key: value for key, value in (metadata.pop("annotations", None) or {}).items()}
-    annotations.pop(ANNOTATION_FIELD_SET, None)
-    if annotations:
-        metadata["annotations"] = annotations
+    annotations = metadata.pop("annotations", None) or {}
+    if set(annotations) - {ANNOTATION_FIELD_SET}:
+        metadata["annotations"] = {key: annotations[key] for key in annotations if key != ANNOTATION_FIELD_SET}
     head = {"apiVersion": manifest["apiVersion"], "kind": manifest["kind"], "metadata": _sorted(metadata)}
     rest = {k: _sorted(v) for k, v in sorted(manifest.items()) if k not in (*head, "status")}
     shown = {**head, **rest}

@@ -38,14 +38,20 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _text)
-_Dumper.add_multi_representer(str, _text)
-_Dumper.add_multi_representer(Mapping, lambda dumper, value: dumper.represent_dict(dict(value)))
-_Dumper.add_representer(tuple, lambda dumper, value: dumper.represent_list(list(value)))
 
 
 def to_yaml(value: Any) -> str:
     """One YAML document, keys in their own order."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=_WIDTH, allow_unicode=True)
+    return yaml.dump(_plain(value), Dumper=_Dumper, sort_keys=False, width=_WIDTH, allow_unicode=True)
+
+
+def _plain(value: Any) -> Any:
+    """The same out of dict, list and str alone: plans hold other mappings, tuples and enums."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, str) else value
 
 
 def to_json(value: Any) -> str:

@@ -25,5 +25,5 @@ def reasons_command(reason: str | None, output: str) -> None:
 
 def markdown(reasons: list[Reason]) -> str:
     """A table with a row per reason."""
-    rows = [f"| `{reason}` | {CATALOGUE[reason].cause} | {CATALOGUE[reason].remedy or '–'} |\n" for reason in reasons]
+    rows = [f"| `{reason}` | {CATALOGUE[reason].cause} | {CATALOGUE[reason].remedy or '-'} |\n" for reason in reasons]
     return "| Reason | What it means | What to do |\n|---|---|---|\n" + "".join(rows)

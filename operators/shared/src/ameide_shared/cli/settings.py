@@ -36,7 +36,7 @@ def settings_command(definition: Definition) -> click.Command:
 def markdown(settings: list[Setting]) -> str:
     """A table with a row per setting."""
     rows = (
-        f"| `{s.env}` | `{s.path}` | {_cell(s.type)} | {f'`{_cell(s.default)}`' if s.default else '–'} "
+        f"| `{s.env}` | `{s.path}` | {_cell(s.type)} | {f'`{_cell(s.default)}`' if s.default else '-'} "
         f"| {_cell(s.description)} |\n"
         for s in settings
     )

@@ -7,10 +7,8 @@ watches stop, workers finish what they have, the Lease is given back, within ten
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 import functools
 import logging
-import re
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -20,6 +18,7 @@ from typing import Any
 
 from ameide_shared.controller.audit import Audited, Auditor
 from ameide_shared.controller.leader import LeaderElector
+from ameide_shared.controller.namespaces import NamespacePoller, namespace_filter
 from ameide_shared.controller.queue import WorkQueue
 from ameide_shared.controller.recorder import Recorder
 from ameide_shared.controller.streams import Streams
@@ -33,13 +32,14 @@ from ameide_shared.kube.errors import ApiError
 from ameide_shared.kube.limiter import Limiter
 from ameide_shared.kube.resources import (
     CUSTOM_RESOURCE_DEFINITION,
+    NAMESPACE,
     Manifest,
     ObjectKey,
     ResourceType,
     key_of,
 )
 from ameide_shared.metrics import Metrics
-from ameide_shared.settings import OperatorSettings, WatchSettings
+from ameide_shared.settings import OperatorSettings
 
 log = logging.getLogger(__name__)
 
@@ -94,11 +94,15 @@ class Runtime:
         self._watches = (Watch(primary, lambda manifest: (key_of(manifest),)), *watches)
         self._admits = namespace_filter(settings.watch)
         namespaces = () if settings.watch.cluster_wide else settings.watch.namespaces
-        self._streams = self._build_streams(namespaces)
+        watched = [watch for watch in self._watches if not (namespaces and watch.resource is NAMESPACE)]
+        self._poller = (
+            NamespacePoller(self.client, self.cache, namespaces) if len(watched) < len(self._watches) else None
+        )
+        self._streams = self._build_streams(watched, namespaces)
         self._auditor = Auditor(
             self.client,
             self.cache,
-            [Audited(watch.resource, watch.label_selector, watch.optional) for watch in self._watches],
+            [Audited(watch.resource, watch.label_selector, watch.optional) for watch in watched],
             metrics=self.metrics,
             interval=settings.audit_seconds,
             namespaces=namespaces,
@@ -129,7 +133,7 @@ class Runtime:
                 self.settings.http.port,
                 metrics=self.metrics,
                 live=lambda: self._auditor.dead,
-                ready=lambda: self._auditor.unsynced,
+                ready=self._unready,
             )
             await stack.enter_async_context(health)
             self.health_port = health.port
@@ -156,6 +160,8 @@ class Runtime:
         log.info("caches are filled")
         background.start("audit", self._auditor.run())
         background.start("API discovery", self._follow_apis())
+        if self._poller:
+            background.start("namespaces", self._poller.run())
         elector: LeaderElector | None = None
         if self.settings.leader_election.enabled:
             elector = self._elector()
@@ -206,8 +212,8 @@ class Runtime:
             timeout=timeout,
         )
 
-    def _build_streams(self, namespaces: Sequence[str]) -> Streams:
-        watched = {watch.resource: watch.label_selector for watch in self._watches}
+    def _build_streams(self, watches: Sequence[Watch], namespaces: Sequence[str]) -> Streams:
+        watched = {watch.resource: watch.label_selector for watch in watches}
         if self.discovery.optional and self.settings.watch.cluster_wide:
             watched[CUSTOM_RESOURCE_DEFINITION] = ""
         return Streams(
@@ -240,6 +246,10 @@ class Runtime:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         self._streams.on_started = functools.partial(self._handle_signals, stop)  # kopf puts its own in place
+
+    def _unready(self) -> dict[str, str]:
+        problem = self._poller.problem if self._poller else ""
+        return self._auditor.unsynced | ({"namespaces": problem} if problem else {})
 
     # --- what happens -----------------------------------------------------------------------------------------------
 
@@ -275,6 +285,8 @@ class Runtime:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._auditor.sync())
             group.create_task(self._discover())
+            if self._poller:
+                group.create_task(self._poller.sync())
         self.discovery.subscribe(lambda resource, installed: self._apis_changed.set())
 
     async def _discover(self) -> None:
@@ -348,22 +360,6 @@ class _Background:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def namespace_filter(settings: WatchSettings) -> Callable[[str], bool]:
-    """Whether a namespace is looked after: one of the names or globs, and none of the excluded ones."""
-    included = [re.compile(fnmatch.translate(pattern)) for pattern in settings.namespaces]
-    excluded = [re.compile(fnmatch.translate(pattern)) for pattern in settings.exclude]
-    if not included and not excluded:
-        return lambda namespace: True
-
-    @functools.lru_cache(maxsize=10_000)
-    def admits(namespace: str) -> bool:
-        if any(pattern.match(namespace) for pattern in excluded):
-            return False
-        return not included or any(pattern.match(namespace) for pattern in included)
-
-    return admits
 
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:

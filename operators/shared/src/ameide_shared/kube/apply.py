@@ -93,7 +93,7 @@ async def ensure(
                 live = await client.get(resource, key)
             except NotFound as gone:
                 raise Conflict(f"{resource.kind} {key} came and went while it was created", status=409) from gone
-            if is_ours(live, owner_uid):
+            if is_ours(live, owner_uid) or _same_claim(desired, live):
                 live = cache.put(live)
                 if rebuild is not None:
                     desired = with_field_set(rebuild())

@@ -48,7 +48,7 @@ def owner_of(manifest: Manifest) -> Owner | None:
         if reference.get("controller") and str(reference.get("apiVersion", "")).startswith(f"{GROUP}/"):
             return Owner(reference["kind"].lower(), namespace, reference["name"])
     labels = metadata.get("labels") or {}
-    primitive = labels.get(LABEL_PRIMITIVE)
+    primitive = labels.get(LABEL_PRIMITIVE, "").removesuffix("-job")  # pods of Jobs: see builders.identity
     if not primitive:
         return None
     if LABEL_OWNER_NAME in labels:

@@ -142,19 +142,19 @@ def _refuse(message: str, remedy: str) -> PydanticCustomError:
 
 
 class _IntOrString:
-    """A type that is an integer or a string outside; `pattern` restricts the string, `ge` the integer."""
+    """A type that is an integer or a string outside; `pattern` restricts the string, `maximum` the integer."""
 
-    def __init__(self, pattern: str, message: str, remedy: str, *, as_text: bool) -> None:
+    def __init__(self, pattern: str, message: str, remedy: str, *, as_text: bool, maximum: int = 10**15) -> None:
         self._regex = re.compile(pattern)
         self._pattern = f"^(?:{pattern})$"
-        self._message, self._remedy, self._as_text = message, remedy, as_text
+        self._message, self._remedy, self._as_text, self._maximum = message, remedy, as_text, maximum
 
     def _validate(self, value: Any) -> int | str:
         if isinstance(value, bool) or not isinstance(value, int | str):
             kind = "a boolean" if isinstance(value, bool) else "a number with a fraction or another type"
             raise _refuse(f"must be an integer or a string, not {kind}", f'{self._remedy}; quote fractions: "0.5"')
         if isinstance(value, int):
-            if value < 0:
+            if not 0 <= value <= self._maximum:
                 raise _refuse(self._message, self._remedy)
             return str(value) if self._as_text else value
         if len(value) > 32 or not self._regex.fullmatch(value):
@@ -172,7 +172,8 @@ class _IntOrString:
             "pattern": self._pattern,
             "x-kubernetes-validations": [
                 {
-                    "rule": f"type(self) == string ? self.matches({quoted(self._pattern)}) : self >= 0",
+                    "rule": f"type(self) == string ? self.matches({quoted(self._pattern)})"
+                    f" : (self >= 0 && self <= {self._maximum})",
                     "message": f"{self._message}; {self._remedy}",
                     "reason": "FieldValueInvalid",
                 }
@@ -202,8 +203,9 @@ IntOrPercent = Annotated[
     _IntOrString(
         "(100|[1-9]?[0-9])%",
         "is neither a number of pods nor a percentage",
-        "write an integer of zero or more, or text from 0% to 100%",
+        "write an integer from 0 to 1000, or text from 0% to 100%",
         as_text=False,
+        maximum=1000,
     ),
 ]
 

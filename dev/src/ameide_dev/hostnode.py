@@ -10,6 +10,7 @@ import datetime as dt
 import logging
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -129,7 +130,7 @@ class HostNode:
         self._wait_for_admission()
 
     def stop(self) -> None:
-        """Kill all pods' processes and take the node off the cluster, if that can still be reached."""
+        """Kill all pods' processes and stop serving; the Node object stays, and counts as lost after a while."""
         self._stopped.set()
         for informer in self._informers:
             informer.stop()
@@ -150,6 +151,16 @@ class HostNode:
         if address is None:
             raise KeyError(f"Service {namespace}/{service}")
         return address, port
+
+    def wait_for_service(self, namespace: str, service: str, port: int, timeout: float = 15.0) -> tuple[str, int]:
+        """Wait until a Service's port has a ready pod on this node; return where it is reached. Raises TimeoutError."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            address = self.network.resolve(namespace, service)
+            if address is not None and self.network.listens(address, port):
+                return address, port
+            time.sleep(0.05)
+        raise TimeoutError(f"Service {namespace}/{service} had no ready pod on node {self.name} within {timeout:g} s")
 
     def pod_address(self, namespace: str, name: str) -> str:
         """The loopback address of a pod. Raises KeyError if it does not run here."""

@@ -16,6 +16,7 @@ import random
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Any
 
@@ -145,6 +146,10 @@ class Network:
         with self._lock:
             return self._names(namespace).get(host)
 
+    def listens(self, address: str, port: int) -> bool:
+        """Whether the proxy of a Service listens, which it does while there is a ready endpoint."""
+        return (address, port) in self._servers
+
     def hosts_file(self, namespace: str) -> Path:
         """The hosts file for pods of `namespace`; it follows later changes of Services."""
         with self._lock:
@@ -169,8 +174,14 @@ class Network:
             draft.replace(self._folder / namespace)
 
     def _schedule(self, service: Key) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            asyncio.run_coroutine_threadsafe(self._adjust(service), self._loop)
+        if self._loop.is_closed():
+            return  # an event that came while the node was stopping
+
+        def report(done: Future[None]) -> None:
+            if not done.cancelled() and (error := done.exception()) is not None:
+                log.error("the proxy of Service %s/%s was not adjusted", *service, exc_info=error)
+
+        asyncio.run_coroutine_threadsafe(self._adjust(service), self._loop).add_done_callback(report)
 
     async def _adjust(self, key: Key) -> None:
         with self._lock:

@@ -25,7 +25,8 @@ from ameide_shared.plan import Ensure, EnsureSecret
 from ameide_shared.snapshot import Snapshot
 from ameide_shared.spec.documents import read_documents
 from domain_operator.assumed import assumed
-from domain_operator.observe import OPTIONAL_APIS, Observed
+from domain_operator.observe import OPTIONAL_APIS
+from domain_operator.observed import Observed
 from domain_operator.plan import plan
 from domain_operator.settings import DomainSettings
 from domain_operator.spec import Domain, DomainStatus

@@ -100,7 +100,9 @@ class Converger:
                 return int(result.changed)
             case EnsureSecret():
                 manifest = self._filled(action)
-                result = await apply.ensure(self._client, self._cache, manifest, uid)
+                result = await apply.ensure(
+                    self._client, self._cache, manifest, uid, rebuild=lambda: self._filled(action)
+                )
                 return int(result.changed)
             case Delete():
                 await apply.delete(

@@ -25,8 +25,9 @@ from ameide_shared.status import compose, significant, status_patch
 
 log = logging.getLogger(__name__)
 
-MINOR_STATUS_SECONDS = 5.0
-"""How long counters and messages may lag in status, so that a rollout of many pods is one write, not many."""
+MINOR_STATUS_SECONDS = {True: 5.0, False: 30.0}
+"""How long counters and messages may lag in status, by whether the resource is Ready: a rollout of many pods is one
+write per phase, not one per pod."""
 
 _FOLDED = ("observedGeneration", "conditions", "blocker")
 O = TypeVar("O")  # noqa: E741 - the observed type of a kind
@@ -126,8 +127,10 @@ class Reconciler(Generic[O]):
             return None
         if significant(previous) == significant(status):
             waited = (now - self._deferred.setdefault(key, now)).total_seconds()
-            if waited < MINOR_STATUS_SECONDS:
-                return MINOR_STATUS_SECONDS - waited
+            ready = ready_of(status)
+            lag = MINOR_STATUS_SECONDS[ready is not None and ready["status"] == "True"]
+            if waited < lag:
+                return lag - waited
         self._deferred.pop(key, None)
         await self._write(key, manifest, status)
         return None

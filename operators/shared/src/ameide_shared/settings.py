@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel, to_snake
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -26,8 +26,6 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from pydantic_settings import SettingsError as SourceError
 
 from ameide_shared.builders.network import NetworkProfile, parse_profiles
-
-from ameide_shared.builders.network import parse_profiles
 
 # Kubernetes sets these for each Service; one named ameide-… would look like a setting.
 _SERVICE_VARIABLE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)$")
@@ -205,12 +203,6 @@ class OperatorSettings(BaseSettings):
     pods: PodSettings = Field(default_factory=PodSettings)
     service_monitor: ServiceMonitorSettings = Field(default_factory=ServiceMonitorSettings)
     history: HistorySettings = Field(default_factory=HistorySettings)
-
-    @field_validator("network_profiles")
-    @classmethod
-    def _profiles_parse(cls, table: dict[str, Any] | None) -> dict[str, Any] | None:
-        parse_profiles(table)  # raises ValueError with a line per wrong field
-        return table
 
     @classmethod
     def settings_customise_sources(

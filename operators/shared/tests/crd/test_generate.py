@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ameide_shared.crd import crd_of, crd_yaml, schema_of, write_crd
 from ameide_shared.spec import CommonSpec, CommonStatus, Model, ResourceModel
-from ameide_shared.spec.types import Quantity
+from ameide_shared.spec.quantities import Quantity
 
 
 class Gadget(ResourceModel):

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from ameide_shared.spec.types import IMAGE_REGEX, QUANTITY_REGEX, Quantity, WritablePath, quantity_value
+from ameide_shared.spec.quantities import QUANTITY_REGEX, Quantity, quantity_value
+from ameide_shared.spec.types import IMAGE_REGEX, WritablePath
 
 
 @pytest.mark.parametrize(

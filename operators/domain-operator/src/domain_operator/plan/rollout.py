@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from ameide_shared import vocabulary as v
@@ -26,12 +27,16 @@ from ameide_shared.plan import Action, Delete, Ensure, HandOverReplicas
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate, Revision, controller_revision, next_number, stamp, to_prune
 from ameide_shared.stages import Stage, State, blocked, done
-from ameide_shared.workload import diagnose, workload_state
+from ameide_shared.status import parse_time
+from ameide_shared.workload import Cause, diagnose, workload_state
 from domain_operator.plan.context import Context
 from domain_operator.plan.migration import ANNOTATION_KEY
 
 FAILS_A_CANARY: Final = frozenset({"CrashLoopBackOff", "OOMKilled", "ProgressDeadlineExceeded", "InvalidImageName"})
 """Causes that end a canary at once; others have until the progress deadline."""
+MAY_BE_STARTING: Final = frozenset({"ReadinessProbeFailing", "StartupProbeFailing"})
+STARTING_SECONDS: Final = 30.0
+"""How long a new pod's failing probe is no news."""
 _FAILED: Final = "Failed"
 _RUNNING: Final = "Running"
 
@@ -223,15 +228,30 @@ def workload_stage(ctx: Context, template: PodTemplate | None, replicas: int | N
         return done(v.WORKLOAD_READY, Reason.Available)
     cause = diagnose(live, pods)
     if cause is not None:
+        until = _starting_until(ctx, cause, pods)
         return Stage(
             v.WORKLOAD_READY,
-            State.FAILED,
+            State.FAILED if until is None else State.PROGRESSING,
             Reason.DeploymentNotReady,
             cause.message,
             object=cause.object or what,
             remedy=cause.remedy,
+            retry_at=until,
         )
     return _not_ready(f"{state.ready} of {state.desired} pods are ready, {state.updated} are up to date", what)
+
+
+def _starting_until(ctx: Context, cause: Cause, pods: Sequence[Manifest]) -> datetime | None:
+    """Until when a probe that fails is taken for a container that is starting; None for what counts as a failure."""
+    if cause.code not in MAY_BE_STARTING:
+        return None
+    starts = [
+        parse_time(pod["status"]["startTime"])
+        for pod in pods
+        if cause.object.endswith(pod["metadata"]["name"]) and (pod.get("status") or {}).get("startTime")
+    ]
+    until = max(starts, default=ctx.now) + timedelta(seconds=STARTING_SECONDS)
+    return until if until > ctx.now else None
 
 
 def _not_ready(message: str, what: str = "") -> Stage:

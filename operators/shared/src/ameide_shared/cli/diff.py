@@ -64,7 +64,7 @@ def diff_command(definition: Definition) -> click.Command:
         files: tuple[str, ...], namespace: str | None, stage: str, kubeconfig: str | None, context: str | None
     ) -> None:
         async def work(client: ApiClient, default_namespace: str) -> int:
-            given = wanted(definition, files, namespace or default_namespace)
+            given = wanted(definition, files, namespace, default_namespace)
             settings = load(definition.settings)
             changes = Changes()
             for manifest in given.resources:

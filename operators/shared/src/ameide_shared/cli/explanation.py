@@ -116,7 +116,7 @@ def explanation(definition: Definition, found: Found, now: datetime) -> dict[str
     stale = int(status.get("observedGeneration", -1)) != generation
     source = "plan" if stale and found.computed else "status"
     if source == "plan":
-        status = found.computed
+        status = _undated(found.computed)
     ready = ready_of(status) or {"status": "Unknown", "reason": "", "message": ""}
     operator = _operator(found.leases, now)
     # A status of an older generation, or one that nobody wrote, is no proof of being Ready.
@@ -140,6 +140,13 @@ def explanation(definition: Definition, found: Found, now: datetime) -> dict[str
         "operator": operator,
         "advice": _advice(definition, found, stale, operator),
     }
+
+
+def _undated(status: Mapping[str, Any]) -> dict[str, Any]:
+    """A status without its times: those of a plan made here and now say nothing."""
+    conditions = [{**c, "lastTransitionTime": ""} for c in status.get("conditions") or ()]
+    blocker = status.get("blocker")
+    return {**status, "conditions": conditions, "blocker": {**blocker, "since": ""} if blocker else None}
 
 
 def _blocker(blocker: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -255,7 +262,8 @@ def _advice(definition: Definition, found: Found, stale: bool, operator: Mapping
     """What can be said besides the blocker's own remedy."""
     resource, advice = found.resource, []
     if stale:
-        written = "its last change" if resource.get("status") else "it"
+        seen_before = int((resource.get("status") or {}).get("observedGeneration", -1)) >= 0
+        written = "its last change" if seen_before else "it"
         advice.append(f"the operator has not seen {written} yet")
         if operator["running"] is True:
             advice.append(

@@ -47,8 +47,8 @@ def files_of(path: str) -> list[str]:
     return found
 
 
-def read(definition: Definition, paths: Sequence[str], namespace: str | None = None) -> Given:
-    """Everything in files and directories. Objects without a namespace get `namespace`, else `default`."""
+def read(definition: Definition, paths: Sequence[str], namespace: str = "default") -> Given:
+    """Everything in files and directories. Objects without a namespace get `namespace`."""
     resources: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
     unknown: list[str] = []
@@ -66,9 +66,14 @@ def read(definition: Definition, paths: Sequence[str], namespace: str | None = N
     return Given(tuple(resources), tuple(others), tuple(unknown))
 
 
-def wanted(definition: Definition, paths: Sequence[str], namespace: str | None = None) -> Given:
-    """As `read`, but there must be at least one resource of the operator's kind, and each must meet its schema."""
-    given = read(definition, paths, namespace)
+def wanted(
+    definition: Definition, paths: Sequence[str], namespace: str | None = None, default: str = "default"
+) -> Given:
+    """As `read`, but there must be at least one resource of the operator's kind, and each must meet its schema.
+
+    With `namespace` they must be of that one; `default` is for those that name none where none is demanded.
+    """
+    given = read(definition, paths, namespace or default)
     kind = definition.resource.kind
     if not given.resources:
         raise Trouble(f"{', '.join(paths)}: holds no {kind} (apiVersion: {API_VERSION}, kind: {kind})")
@@ -102,9 +107,9 @@ def _items(manifest: Any) -> list[Any]:
     return [manifest]
 
 
-def _placed(manifest: dict[str, Any], namespace: str | None) -> dict[str, Any]:
+def _placed(manifest: dict[str, Any], namespace: str) -> dict[str, Any]:
     metadata = manifest["metadata"]
-    return {**manifest, "metadata": {**metadata, "namespace": metadata.get("namespace") or namespace or "default"}}
+    return {**manifest, "metadata": {**metadata, "namespace": metadata.get("namespace") or namespace}}
 
 
 def _title(manifest: Manifest) -> str:

@@ -54,9 +54,13 @@ def _blocker(text: Text, blocker: Mapping[str, Any] | None, now: datetime) -> No
     rows = (("object", "object"), ("remedy", "to do"), ("cause", "means"), ("retryAt", "looked at again"))
     for key, label in rows:
         if blocker[key]:
-            text.append(f"      {label}: ", "bold").append(f"{blocker[key]}\n")
+            text.append(f"      {label}: ", "bold").append(f"{_plain(blocker[key])}\n")
     if not blocker["remedy"] and blocker["advice"]:
-        text.append("      to do: ", "bold").append(f"{blocker['advice']}\n")
+        text.append("      to do: ", "bold").append(f"{_plain(blocker['advice'])}\n")
+
+
+def _plain(markdown: str) -> str:
+    return markdown.replace("`", "")
 
 
 def _indented(message: str, width: int) -> str:

@@ -57,7 +57,7 @@ def render_command(definition: Definition) -> click.Command:
         with reported():
             settings = load(definition.settings)
             given = wanted(definition, files, namespace)
-            seen = read(definition, observed, namespace) if observed else None
+            seen = read(definition, observed, namespace or "default") if observed else None
             for kinds in (given.unknown, seen.unknown if seen else ()):
                 for what in sorted(set(kinds)):
                     click.echo(f"note: {what} is not a kind that the operator looks at; left out", err=True)

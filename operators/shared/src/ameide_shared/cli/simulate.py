@@ -49,6 +49,7 @@ from ameide_shared.vocabulary import ANNOTATION_ROTATE_PASSWORD, LABEL_MANAGED_B
 NO_UID: Final = "00000000-0000-0000-0000-000000000000"
 """The uid of a resource that no API server has seen."""
 _PASSES: Final = 100
+_SIMULATED: Final = "simulated-"
 
 Key = tuple[ResourceType, ObjectKey]
 
@@ -83,7 +84,7 @@ def simulate(
 ) -> Simulation:
     """Follow a resource to where nothing is left to do. Raises NotSettledError after 100 passes.
 
-    `wanted` has the last version of each child that is there in the end, in the order in which they were first made.
+    `wanted` has the last version of each child that is there in the end, in the order in which they were last changed.
     """
     world = _World(resource, objects, definition.operator, now)
     installed = definition.apis if apis is None else apis
@@ -173,7 +174,7 @@ class _World:
         recorded = ((live or {}).get("metadata", {}).get("annotations") or {}).get(ANNOTATION_ROTATE_PASSWORD, "")
         renew = recorded != action.rotation
         digests = {
-            key: held[key] if isinstance(value, Generated) and key in held and not renew else self._digest(value, key)
+            key: held[key] if key in held and not self._renewed(value, renew) else self._digest(value, key)
             for key, value in action.values.items()
         }
         manifest = {**action.manifest, "digests": digests}
@@ -183,6 +184,19 @@ class _World:
         merged = overlaid(live or {}, manifest)
         if merged != live:
             self._store(SECRET, action.key, merged, generation=0)
+
+    def _renewed(self, value: SecretValue, rotating: bool) -> bool:
+        """Whether a value that a live Secret has is made anew: composed ones are, once what they come from changed."""
+        match value:
+            case str():
+                return True
+            case Generated():
+                return rotating
+            case FromSecret():
+                source = self.objects.get((SECRET, ObjectKey(value.namespace, value.name))) or {"metadata": {}}
+                return str(source["metadata"].get("resourceVersion", "")).startswith(_SIMULATED)
+            case _:
+                return any(self._renewed(part, rotating) for part in value.parts if isinstance(part, FromSecret))
 
     def _digest(self, value: SecretValue, key: str) -> str:
         match value:
@@ -198,8 +212,9 @@ class _World:
 
     def _store(self, kind: ResourceType, key: ObjectKey, manifest: Manifest, *, generation: int) -> None:
         self.changes += 1
+        self.wanted[kind, key] = self.wanted.pop((kind, key))  # in the order of the last change
         identity = f"00000000-0000-4000-8000-{self.changes:012d}"
-        metadata = {"uid": identity, **manifest["metadata"], "resourceVersion": f"simulated-{self.changes}"}
+        metadata = {"uid": identity, **manifest["metadata"], "resourceVersion": f"{_SIMULATED}{self.changes}"}
         metadata.setdefault("creationTimestamp", stamp(self._now))
         if generation:
             metadata["generation"] = generation

@@ -8,8 +8,9 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from ameide_shared.spec.model import Model
+from ameide_shared.spec.quantities import Quantity
 from ameide_shared.spec.rules import matching, rule
-from ameide_shared.spec.types import ConfigKey, EnvName, EnvValue, ObjectName, Quantity
+from ameide_shared.spec.types import ConfigKey, EnvName, EnvValue, ObjectName
 
 RESERVED_ENV_COMMON: Final = (
     r"AMEIDE_.*|POD_.*|PORT_.*|LOG_LEVEL"

@@ -8,8 +8,8 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from ameide_shared.spec.model import Model
+from ameide_shared.spec.quantities import MemoryQuantity, Quantity, quantity_value
 from ameide_shared.spec.rules import Check, every_key, rule
-from ameide_shared.spec.types import MemoryQuantity, Quantity, quantity_value
 
 _NAMES: Final = every_key(
     r"cpu|memory|ephemeral-storage|hugepages-[0-9]+[KMG]i|[a-z0-9]([-a-z0-9.]*[a-z0-9])?\.[a-z0-9]+/[-A-Za-z0-9_.]+",

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ameide_shared.spec.model import Model
+from ameide_shared.spec.quantities import IntOrPercent
 from ameide_shared.spec.rules import rule
-from ameide_shared.spec.types import IntOrPercent, PositiveReplicas, PositiveSeconds, Seconds
+from ameide_shared.spec.types import PositiveReplicas, PositiveSeconds, Seconds
 
 
 class Autoscaling(Model):

@@ -20,6 +20,12 @@ RuleReason = Literal["FieldValueInvalid", "FieldValueForbidden", "FieldValueRequ
 CHECK_FAILED = "check_failed"
 """The type of the pydantic error of a failed Check; its context holds `message` and `remedy`."""
 
+
+def refusal(message: str, remedy: str) -> PydanticCustomError:
+    """The error with which a validator refuses a value."""
+    return PydanticCustomError(CHECK_FAILED, "{message}", {"message": message, "remedy": remedy})
+
+
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 
 
@@ -103,7 +109,7 @@ class Check:
     def verify(self, value: Any) -> Any:
         """The value itself, or a pydantic error that carries message and remedy."""
         if not self.holds(value):
-            raise PydanticCustomError(CHECK_FAILED, "{message}", {"message": self.message, "remedy": self.remedy})
+            raise refusal(self.message, self.remedy)
         return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

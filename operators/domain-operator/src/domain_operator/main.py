@@ -36,7 +36,7 @@ from ameide_shared.kube.resources import (
 from ameide_shared.plan import Outcome, Plan
 from ameide_shared.registry import RegistryClient
 from ameide_shared.snapshot import Snapshot
-from ameide_shared.vocabulary import LABEL_MANAGED_BY, LABEL_PRIMITIVE
+from ameide_shared.vocabulary import LABEL_MANAGED_BY
 from domain_operator.assumed import assumed
 from domain_operator.observe import OPTIONAL_APIS, Observer
 from domain_operator.observed import Observed

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from ameide_shared.builders.identity import Primitive
 from ameide_shared.builders.serviceaccount import service_account_name
+from ameide_shared.imagepolicy import ImageInfo
 from ameide_shared.kube.cache import Cache, Owner
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.discovery import Discovery
@@ -36,7 +37,6 @@ from ameide_shared.kube.resources import (
 )
 from ameide_shared.reasons import Reason
 from ameide_shared.redact import scrub, tail
-from ameide_shared.imagepolicy import ImageInfo
 from ameide_shared.registry import ImageNotFound, RegistryClient, RegistryError
 from ameide_shared.snapshot import Snapshot
 from ameide_shared.spec import InvalidSpec

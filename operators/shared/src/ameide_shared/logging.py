@@ -25,6 +25,7 @@ FIELDS: ContextVar[dict[str, Any]] = ContextVar("log_fields")
 # What these say is of use when debugging them, and noise, or one line per request, otherwise.
 _QUIET = {
     "kopf": logging.WARNING,
+    "kopf.activities.authentication": logging.ERROR,  # warns of each restart of the watches
     "kopf._core.reactor.observation": logging.ERROR,  # warns of optional APIs that are absent
     "aiohttp.access": logging.WARNING,
     "asyncio": logging.WARNING,

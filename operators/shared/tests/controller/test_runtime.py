@@ -292,6 +292,24 @@ async def test_an_outage_of_the_api_server_is_sat_out(
     assert not sample.task.done()
 
 
+async def test_it_may_start_before_the_api_server_does(
+    start: Start, platform: Platform, kube: KubeClient, namespace: str
+) -> None:
+    kube.create(widget(namespace, "w"))
+    platform.control_plane.stop_apiserver()
+    try:
+        sample = await start(ready=False)
+        await asyncio.sleep(2.0)
+        assert (await probe(sample, "/healthz"))[0] == 200
+        status, text = await probe(sample, "/readyz")
+        assert status == 503
+        assert "widgets.test.ameide.io" in text
+    finally:
+        await asyncio.to_thread(platform.control_plane.start_apiserver)
+    await until(lambda: (ObjectKey(namespace, "w"), True, ()) in sample.seen, "work", 40)
+    assert (await probe(sample, "/readyz"))[0] == 200
+
+
 async def test_rights_in_listed_namespaces_are_enough(
     start: Start, platform: Platform, kube: KubeClient, make_namespace: Callable[..., str]
 ) -> None:

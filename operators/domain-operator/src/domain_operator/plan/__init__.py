@@ -28,6 +28,7 @@ from ameide_shared.kube.resources import (
 from ameide_shared.plan import Action, AddFinalizer, Ensure, Notify, Plan, RemoveFinalizer
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate
+from ameide_shared.rollout import Workload, main_deployment, plan_rollout, with_config, workload_stage
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.stages import Stage, State, blocked, done, first_blocker
 from ameide_shared.tenancy import is_owned, tenant_of
@@ -37,8 +38,7 @@ from domain_operator.plan.binding import Binding, bind, connection_env
 from domain_operator.plan.context import Context, Part
 from domain_operator.plan.database import DB_READY, external_target, plan_database
 from domain_operator.plan.deletion import FINALIZER, plan_deletion
-from domain_operator.plan.migration import MIGRATION_SUCCEEDED, Migration, plan_migration
-from domain_operator.plan.rollout import main_deployment, plan_rollout, with_config, workload_stage
+from domain_operator.plan.migration import ANNOTATION_KEY, MIGRATION_SUCCEEDED, Migration, plan_migration
 from domain_operator.plan.surroundings import before_pods, beside_pods, other_service_accounts
 from domain_operator.settings import DomainSettings
 from domain_operator.spec import Domain
@@ -80,11 +80,20 @@ def _plan(ctx: Context, binding: Binding | None) -> Plan:
     gates = (accepted, database.stage, migration.stage)
     # A database that has gone away holds nothing back: its migration was done, and pods find it again by themselves.
     held = not accepted.done or not migration.passed
+    pods = Workload(
+        ctx.primitive,
+        ctx.spec,
+        ctx.observed.objects,
+        recorded=ctx.manifest.get("status") or {},
+        history=ctx.settings.history.revisions,
+        canary=ctx.spec.rollout.canary,
+        now=ctx.now,
+    )
     rollout = plan_rollout(
-        ctx,
+        pods,
         _target(ctx, binding),
         revisions,
-        migration_key=migration.key,
+        annotations={ANNOTATION_KEY: migration.key} if migration.key else {},
         held=held,
         config=config_digest(ctx, binding),
     )
@@ -98,10 +107,10 @@ def _plan(ctx: Context, binding: Binding | None) -> Plan:
         actions += database.actions
         actions += migration.actions
         actions += rollout.actions
-        actions += main_deployment(ctx, rollout.template) if rollout.template is not None else ()
+        actions += main_deployment(pods, rollout.template) if rollout.template is not None else ()
         actions += beside_pods(ctx)
         actions += other_service_accounts(ctx)
-    workload = workload_stage(ctx, rollout.template, _replicas_of(actions), first_blocker(gates))
+    workload = workload_stage(pods, rollout.template, _replicas_of(actions), first_blocker(gates))
     stages = (*gates, *((rollout.stage,) if rollout.stage else ()), workload)
     facts: dict[str, Any] = {
         "binding": binding,

@@ -24,7 +24,7 @@ from ameide_shared.kube import apply
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.differ import differences
 from ameide_shared.kube.errors import ApiError, ChildConflict
-from ameide_shared.kube.resources import SECRET, Manifest, key_of
+from ameide_shared.kube.resources import CONTROLLER_REVISION, SECRET, Manifest, key_of
 from ameide_shared.plan import Ensure, EnsureSecret, FromSecret, Generated, Text
 from ameide_shared.reconcile import utc_now
 from ameide_shared.settings import load
@@ -142,6 +142,10 @@ async def _child(client: ApiClient, action: Ensure | EnsureSecret, uid: str, cha
         if live is not None and action.create_only:
             return
     if live is not None and not differences(desired, live):
+        return
+    if live is not None and action.resource is CONTROLLER_REVISION:
+        # Its data is compared byte by byte, so that no apply of the same data passes; only its number ever changes.
+        changes.diffs.append(unified(action.reason, live, overlaid(live, desired)))
         return
     before, after = await apply.diff(client, desired)
     if before is not None and owned_by_update(before, client.field_manager):

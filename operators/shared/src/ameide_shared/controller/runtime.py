@@ -358,7 +358,8 @@ class _Background:
 
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
-            task.cancel()
+            if not task.cancelling():  # a second time would interrupt its own clearing up
+                task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 

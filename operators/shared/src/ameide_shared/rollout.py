@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ameide_shared import vocabulary as v
+from ameide_shared.builders.deployment import Rollout as DeploymentRollout
 from ameide_shared.builders.deployment import deployment
+from ameide_shared.builders.identity import Primitive
 from ameide_shared.builders.pod import for_track
 from ameide_shared.kube.resources import (
     CONTROLLER_REVISION,
@@ -26,11 +28,10 @@ from ameide_shared.kube.resources import (
 from ameide_shared.plan import Action, Delete, Ensure, HandOverReplicas
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate, Revision, controller_revision, next_number, stamp, to_prune
+from ameide_shared.snapshot import Snapshot
 from ameide_shared.stages import Stage, State, blocked, done
 from ameide_shared.status import parse_time
 from ameide_shared.workload import Cause, diagnose, workload_state
-from domain_operator.plan.context import Context
-from domain_operator.plan.migration import ANNOTATION_KEY
 
 FAILS_A_CANARY: Final = frozenset({"CrashLoopBackOff", "OOMKilled", "ProgressDeadlineExceeded", "InvalidImageName"})
 """Causes that end a canary at once; others have until the progress deadline."""
@@ -39,6 +40,49 @@ STARTING_SECONDS: Final = 30.0
 """How long a new pod's failing probe is no news."""
 _FAILED: Final = "Failed"
 _RUNNING: Final = "Running"
+
+
+class CanaryRollout(DeploymentRollout, Protocol):
+    """How a spec rolls out: as a Deployment does, with a canary where `Workload.canary` says so."""
+
+    @property
+    def canary_replicas(self) -> int: ...
+
+    @property
+    def canary_ready_seconds(self) -> int: ...
+
+    @property
+    def revision_history_limit(self) -> int: ...
+
+
+class RollsOut(Protocol):
+    """What is read of a spec here."""
+
+    @property
+    def replicas(self) -> int | None: ...
+
+    @property
+    def autoscaling(self) -> object | None: ...
+
+    @property
+    def rollout(self) -> CanaryRollout: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A resource whose pods a Deployment runs, and what is known of it.
+
+    `objects` holds its children and pods, `recorded` is its status as last written, `history` the number of revisions
+    that settings allow to be kept, `canary` whether its spec asks for one.
+    """
+
+    primitive: Primitive
+    spec: RollsOut
+    objects: Snapshot
+    recorded: Mapping[str, Any]
+    history: int
+    canary: bool
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +98,29 @@ class Rollout:
 
 
 def plan_rollout(
-    ctx: Context, target: PodTemplate, revisions: Sequence[Revision], *, migration_key: str, held: bool, config: str
+    workload: Workload,
+    target: PodTemplate,
+    revisions: Sequence[Revision],
+    *,
+    annotations: Mapping[str, str],
+    held: bool,
+    config: str,
 ) -> Rollout:
-    """Decide between target and current. `held`: an earlier stage holds the target back. `config`: digest of
-    what pods consume, stamped on whichever template runs."""
+    """Decide between target and current.
+
+    `annotations` go onto the released revision. `held`: an earlier stage holds the target back. `config`: digest of
+    what pods consume, stamped on whichever template runs.
+    """
     stamped, digest = stamp(target)
     current = revisions[-1] if revisions else None
     released = current is not None and current.digest == digest
     if held:
         template = with_config(current.template, config) if current else None
         return Rollout(
-            template, digest, current.digest if current else "", _drop_canary(ctx, "the target is held back")
+            template, digest, current.digest if current else "", _drop_canary(workload, "the target is held back")
         )
-    if current is not None and not released and ctx.spec.rollout.canary:
-        verdict = _canary(ctx, stamped, digest, config)
+    if current is not None and not released and workload.canary:
+        verdict = _canary(workload, stamped, digest, config)
         if verdict.stage is not None:
             return Rollout(
                 with_config(current.template, config),
@@ -78,22 +131,21 @@ def plan_rollout(
                 verdict.canary,
             )
     number = current.number if current is not None and released else next_number(revisions)
-    annotations = {ANNOTATION_KEY: migration_key} if migration_key else {}
     release = Ensure(
-        controller_revision(ctx.primitive, stamped, number=number, annotations=annotations),
+        controller_revision(workload.primitive, stamped, number=number, annotations=annotations),
         f"release revision {digest}",
     )
-    limit = min(ctx.settings.history.revisions, ctx.spec.rollout.revision_history_limit)
+    limit = min(workload.history, workload.spec.rollout.revision_history_limit)
     prune = tuple(
         Delete(
             CONTROLLER_REVISION,
-            ObjectKey(ctx.primitive.namespace, revision.name),
+            ObjectKey(workload.primitive.namespace, revision.name),
             revision.uid,
             "beyond the history limit",
         )
-        for revision in to_prune(revisions, limit, keep={digest, *_running_revisions(ctx)})
+        for revision in to_prune(revisions, limit, keep={digest, *_running_revisions(workload)})
     )
-    promoted = _drop_canary(ctx, "promoted") if released and _rolled_out(ctx, digest) else ()
+    promoted = _drop_canary(workload, "promoted") if released and _rolled_out(workload, digest) else ()
     return Rollout(with_config(stamped, config), digest, digest, (release, *prune, *promoted))
 
 
@@ -115,35 +167,35 @@ class _Verdict:
     canary: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _canary(ctx: Context, template: PodTemplate, digest: str, config: str) -> _Verdict:
+def _canary(workload: Workload, template: PodTemplate, digest: str, config: str) -> _Verdict:
     """No stage means: promote."""
-    recorded = (ctx.manifest.get("status") or {}).get("canary") or {}
+    recorded = workload.recorded.get("canary") or {}
     if recorded.get("revision") == digest and recorded.get("state") == _FAILED:
-        return _Verdict(_rejected(digest, recorded.get("message", "")), _drop_canary(ctx, "it failed"), recorded)
-    rollout = ctx.spec.rollout
+        return _Verdict(_rejected(digest, recorded.get("message", "")), _drop_canary(workload, "it failed"), recorded)
+    rollout = workload.spec.rollout
     manifest = deployment(
-        ctx.primitive,
+        workload.primitive,
         with_config(for_track(template, v.TRACK_CANARY), config),
         replicas=rollout.canary_replicas,
-        spec=ctx.spec,
+        spec=workload.spec,
         track=v.TRACK_CANARY,
         min_ready_seconds=rollout.canary_ready_seconds,
     )
     ensure = Ensure(manifest, f"canary of revision {digest}")
-    what = f"Deployment {ctx.primitive.canary_name}"
-    live = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.canary_name)
+    what = f"Deployment {workload.primitive.canary_name}"
+    live = workload.objects.get(DEPLOYMENT, workload.primitive.namespace, workload.primitive.canary_name)
     progress = {"revision": digest, "state": _RUNNING}
     if live is None or _revision_of(live) != digest:
         message = f"the canary of revision {digest} is being started"
         return _Verdict(_in_progress(what, message), (ensure,), progress)
-    pods = pods_of(ctx, v.TRACK_CANARY)
+    pods = pods_of(workload, v.TRACK_CANARY)
     state = workload_state(live, pods)
     cause = diagnose(live, pods)
     if state.rolled_out and state.available >= rollout.canary_replicas:
         return _Verdict()
     if cause is not None and cause.code in FAILS_A_CANARY:
         failed = {"revision": digest, "state": _FAILED, "message": cause.message}
-        return _Verdict(_rejected(digest, cause.message), _drop_canary(ctx, "it failed"), failed)
+        return _Verdict(_rejected(digest, cause.message), _drop_canary(workload, "it failed"), failed)
     why = f": {cause.message}" if cause else ""
     message = (
         f"the canary of revision {digest} has {state.ready} of {rollout.canary_replicas} pods ready and must stay so "
@@ -167,8 +219,8 @@ def _rejected(digest: str, message: str) -> Stage:
     )
 
 
-def _drop_canary(ctx: Context, why: str) -> tuple[Delete, ...]:
-    live = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.canary_name)
+def _drop_canary(workload: Workload, why: str) -> tuple[Delete, ...]:
+    live = workload.objects.get(DEPLOYMENT, workload.primitive.namespace, workload.primitive.canary_name)
     if live is None or live["metadata"].get("deletionTimestamp"):
         return ()
     return (Delete(DEPLOYMENT, key_of(live), live["metadata"]["uid"], f"the canary goes: {why}"),)
@@ -177,14 +229,19 @@ def _drop_canary(ctx: Context, why: str) -> tuple[Delete, ...]:
 # --- the main Deployment -------------------------------------------------------------------------------------------------
 
 
-def main_deployment(ctx: Context, template: PodTemplate) -> tuple[Action, ...]:
+def main_deployment(workload: Workload, template: PodTemplate) -> tuple[Action, ...]:
     """The Deployment, and the hand-over of its replica count when an autoscaler takes it."""
-    live = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.child_name)
-    scaler = ctx.observed.objects.get(HORIZONTAL_POD_AUTOSCALER, ctx.primitive.namespace, ctx.primitive.child_name)
-    autoscaled = ctx.spec.autoscaling is not None
+    live = workload.objects.get(DEPLOYMENT, workload.primitive.namespace, workload.primitive.child_name)
+    scaler = workload.objects.get(
+        HORIZONTAL_POD_AUTOSCALER, workload.primitive.namespace, workload.primitive.child_name
+    )
+    autoscaled = workload.spec.autoscaling is not None
     count = ((live or {}).get("spec") or {}).get("replicas")
     manifest = deployment(
-        ctx.primitive, template, replicas=None if autoscaled else _replicas(ctx, count, scaler), spec=ctx.spec
+        workload.primitive,
+        template,
+        replicas=None if autoscaled else _replicas(workload, count, scaler),
+        spec=workload.spec,
     )
     ensure = Ensure(manifest, "the workload")
     if autoscaled and live is not None and scaler is None and count is not None:
@@ -193,20 +250,20 @@ def main_deployment(ctx: Context, template: PodTemplate) -> tuple[Action, ...]:
     return (ensure,)
 
 
-def _replicas(ctx: Context, live: int | None, scaler: Manifest | None) -> int:
+def _replicas(workload: Workload, live: int | None, scaler: Manifest | None) -> int:
     """What the spec says; the live count where it says nothing, or where an autoscaler is only now going."""
-    if live is not None and (ctx.spec.replicas is None or scaler is not None):
+    if live is not None and (workload.spec.replicas is None or scaler is not None):
         return live
-    return 1 if ctx.spec.replicas is None else ctx.spec.replicas
+    return 1 if workload.spec.replicas is None else workload.spec.replicas
 
 
-def workload_stage(ctx: Context, template: PodTemplate | None, replicas: int | None, gate: Stage | None) -> Stage:
+def workload_stage(workload: Workload, template: PodTemplate | None, replicas: int | None, gate: Stage | None) -> Stage:
     """How the main Deployment stands against what it shall run. `gate`: what held the first release back."""
     if template is None:
         return blocked(v.WORKLOAD_READY, gate) if gate is not None else _not_ready("nothing has been released yet")
-    name = ctx.primitive.child_name
+    name = workload.primitive.child_name
     what = f"Deployment {name}"
-    live = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, name)
+    live = workload.objects.get(DEPLOYMENT, workload.primitive.namespace, name)
     if live is None:
         return _not_ready(f"{what} is being created", what)
     wanted, found = _stamps(template), _stamps((live.get("spec") or {}).get("template") or {})
@@ -220,7 +277,7 @@ def workload_stage(ctx: Context, template: PodTemplate | None, replicas: int | N
         )
     if replicas is not None and (live.get("spec") or {}).get("replicas") != replicas:
         return Stage(v.WORKLOAD_READY, State.PROGRESSING, Reason.RolloutInProgress, f"{what} is scaling", object=what)
-    pods = pods_of(ctx, v.TRACK_STABLE)
+    pods = pods_of(workload, v.TRACK_STABLE)
     state = workload_state(live, pods)
     if state.rolled_out:
         if state.desired == 0:
@@ -228,7 +285,7 @@ def workload_stage(ctx: Context, template: PodTemplate | None, replicas: int | N
         return done(v.WORKLOAD_READY, Reason.Available)
     cause = diagnose(live, pods)
     if cause is not None:
-        until = _starting_until(ctx, cause, pods)
+        until = _starting_until(workload, cause, pods)
         return Stage(
             v.WORKLOAD_READY,
             State.FAILED if until is None else State.PROGRESSING,
@@ -241,7 +298,7 @@ def workload_stage(ctx: Context, template: PodTemplate | None, replicas: int | N
     return _not_ready(f"{state.ready} of {state.desired} pods are ready, {state.updated} are up to date", what)
 
 
-def _starting_until(ctx: Context, cause: Cause, pods: Sequence[Manifest]) -> datetime | None:
+def _starting_until(workload: Workload, cause: Cause, pods: Sequence[Manifest]) -> datetime | None:
     """Until when a probe that fails is taken for a container that is starting; None for what counts as a failure."""
     if cause.code not in MAY_BE_STARTING:
         return None
@@ -250,19 +307,19 @@ def _starting_until(ctx: Context, cause: Cause, pods: Sequence[Manifest]) -> dat
         for pod in pods
         if cause.object.endswith(pod["metadata"]["name"]) and (pod.get("status") or {}).get("startTime")
     ]
-    until = max(starts, default=ctx.now) + timedelta(seconds=STARTING_SECONDS)
-    return until if until > ctx.now else None
+    until = max(starts, default=workload.now) + timedelta(seconds=STARTING_SECONDS)
+    return until if until > workload.now else None
 
 
 def _not_ready(message: str, what: str = "") -> Stage:
     return Stage(v.WORKLOAD_READY, State.PROGRESSING, Reason.DeploymentNotReady, message, object=what)
 
 
-def pods_of(ctx: Context, track: str) -> list[Manifest]:
+def pods_of(workload: Workload, track: str) -> list[Manifest]:
     """The Domain's serving pods of a track."""
     return [
         pod
-        for pod in ctx.observed.objects.list(POD, ctx.primitive.namespace)
+        for pod in workload.objects.list(POD, workload.primitive.namespace)
         if (pod["metadata"].get("labels") or {}).get(v.LABEL_TRACK) == track
     ]
 
@@ -276,10 +333,10 @@ def _revision_of(live: Manifest) -> str:
     return _stamps((live.get("spec") or {}).get("template") or {})[0]
 
 
-def _rolled_out(ctx: Context, digest: str) -> bool:
-    live = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.child_name)
+def _rolled_out(workload: Workload, digest: str) -> bool:
+    live = workload.objects.get(DEPLOYMENT, workload.primitive.namespace, workload.primitive.child_name)
     return live is not None and _revision_of(live) == digest and workload_state(live, ()).rolled_out
 
 
-def _running_revisions(ctx: Context) -> set[str]:
-    return {_revision_of(live) for live in ctx.observed.objects.list(DEPLOYMENT, ctx.primitive.namespace)}
+def _running_revisions(workload: Workload) -> set[str]:
+    return {_revision_of(live) for live in workload.objects.list(DEPLOYMENT, workload.primitive.namespace)}

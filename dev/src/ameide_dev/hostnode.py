@@ -8,6 +8,7 @@ $AMEIDE_HOST_ROOT/etc/x; a path in a mounted volume is rewritten in environment 
 
 import datetime as dt
 import logging
+import shutil
 import tempfile
 import threading
 import time
@@ -78,6 +79,7 @@ class HostNode:
         self.images = images or ImageTable()
         self.backoff = backoff or Backoff()
         self.refresh_seconds = refresh_seconds
+        self._temporary = directory is None
         self.directory = directory or Path(tempfile.mkdtemp(prefix="ameide-hostnode-"))
         self.network = Network(name, self.directory / "hosts")
         self._client = client
@@ -142,6 +144,8 @@ class HostNode:
             pod.join(timeout=5)
         self._server.stop()
         self.network.stop()
+        if self._temporary:
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     # For tests and the demo.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import pwd
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
 
 import psycopg
@@ -26,6 +28,7 @@ from ameide_dev.ports import Ports
 
 _START_TIMEOUT_SECONDS = 30.0
 _HOST = "127.0.0.1"
+_PREFIX = "ameide-postgres-"
 
 # Durability is of no use to a server whose data is thrown away; everything else stays as in production.
 _CONFIGURATION = """\
@@ -115,6 +118,7 @@ class Postgres:
         self._binaries = find_binaries()
         self._identity = unprivileged_identity()
         self._directory: Path | None = None
+        self._owner: IO[bytes] | None = None  # holds the lock that tells others that the directory is in use
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Postgres:
@@ -177,6 +181,9 @@ class Postgres:
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
+        if self._owner is not None:
+            self._owner.close()
+            self._owner = None
         self._ports.release()
         self.port = 0
 
@@ -204,7 +211,9 @@ class Postgres:
         )
 
     def _initialise(self) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix=f"ameide-{self.name}-"))
+        sweep()
+        self._directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{self.name}-"))
+        self._owner = _claim(self._directory)
         self._give_away(self._directory)
         if self._identity is not None and not _open_to_all(self._binaries):
             # For example a virtual environment below /root: the server's user could not execute anything there.
@@ -270,6 +279,27 @@ class Postgres:
 
     def _log_tail(self) -> str:
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-15:])
+
+
+def sweep() -> None:
+    """Delete the data of servers whose owner was killed and could not do it."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        try:
+            owner = _claim(folder)
+        except OSError:
+            continue  # in use, just made, or someone else's
+        shutil.rmtree(folder, ignore_errors=True)
+        owner.close()
+
+
+def _claim(folder: Path) -> IO[bytes]:
+    handle = (folder / "owner.lock").open("ab")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise
+    return handle
 
 
 def _open_to_all(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What a Domain's plan may know of the cluster, as plain data. `observe` fills it, tests and `render` read it from files."""
+"""What a Domain's plan may know of the cluster, as plain data; `observe` fills it, `render` reads it from files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The status of a Domain, folded from the stages of its plan: (resource, observed, plan, outcome, now) → status. Pure."""
+"""The status of a Domain, folded from the stages of its plan. Pure: (resource, observed, plan, outcome, now) → status."""
 
 from __future__ import annotations
 

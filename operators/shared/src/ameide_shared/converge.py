@@ -60,7 +60,7 @@ class Recorder(Protocol):
     def event(self, resource: Manifest, type: str, reason: str, message: str) -> None: ...
 
 
-class SecretSourceMissing(Exception):
+class MissingSourceError(Exception):
     """A value is to be copied from a Secret, or a key of it, that is not there yet."""
 
 
@@ -79,7 +79,7 @@ class Converger:
         for action in plan.actions:
             try:
                 written += await self._act(resource, action)
-            except (ApiError, ChildConflict, ImmutableField, SecretSourceMissing) as error:
+            except (ApiError, ChildConflict, ImmutableField, MissingSourceError) as error:
                 failure = explain(action, error)
                 failures.append(failure)
                 log.warning("%s: %s", describe(action), failure.message)
@@ -112,7 +112,8 @@ class Converger:
             case HandOverReplicas():
                 return await self._hand_over(action)
             case AddFinalizer():
-                return await self._set_finalizers(resource, lambda held: [*_without(held, action.finalizer), action.finalizer])
+                name = action.finalizer
+                return await self._set_finalizers(resource, lambda held: [*_without(held, name), name])
             case RemoveFinalizer():
                 return await self._set_finalizers(resource, lambda held: _without(held, action.finalizer))
             case Notify():
@@ -181,7 +182,7 @@ class Converger:
             case FromSecret():
                 found = decoded(self._cache.store(SECRET).get(ObjectKey(value.namespace, value.name)) or {}, value.key)
                 if found is None:
-                    raise SecretSourceMissing(
+                    raise MissingSourceError(
                         f"Secret {value.namespace}/{value.name} has no key {value.key!r} yet, which is to be copied"
                     )
                 return quote(found, safe="") if value.quoted else found
@@ -225,7 +226,7 @@ def explain(action: Action, error: Exception) -> Failure:
             str(error),
             remedy="rename or delete that object, or rename this resource",
         )
-    if isinstance(error, SecretSourceMissing):
+    if isinstance(error, MissingSourceError):
         return Failure(action, Reason.SecretNotFound, str(error))
     if isinstance(error, QuotaExceeded):
         return Failure(action, Reason.QuotaExceeded, f"could not {what}: {error}", remedy="raise the ResourceQuota")

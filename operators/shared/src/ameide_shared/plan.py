@@ -12,7 +12,7 @@ from typing import Any
 from ameide_shared.kube.resources import ObjectKey, ResourceType, key_of, resource_of
 from ameide_shared.stages import Stage
 
-# --- values that a plan may not know: converge fills them -------------------------------------------------------
+# --- values that a plan may not know: converge fills them -----------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Text:
 SecretValue = str | Generated | FromSecret | Text
 
 
-# --- actions ----------------------------------------------------------------------------------------------------
+# --- actions --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,7 @@ def with_config(template: PodTemplate, config: str) -> dict[str, Any]:
     return {"metadata": metadata, "spec": template["spec"]}
 
 
-# --- the canary --------------------------------------------------------------------------------------------------------
+# --- the canary -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ def _drop_canary(workload: Workload, why: str) -> tuple[Delete, ...]:
     return (Delete(DEPLOYMENT, key_of(live), live["metadata"]["uid"], f"the canary goes: {why}"),)
 
 
-# --- the main Deployment -------------------------------------------------------------------------------------------------
+# --- the main Deployment --------------------------------------------------------------------------------------------
 
 
 def main_deployment(workload: Workload, template: PodTemplate) -> tuple[Action, ...]:

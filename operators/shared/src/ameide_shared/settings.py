@@ -232,7 +232,7 @@ def load(settings_cls: type[SettingsT], **overrides: Any) -> SettingsT:
         raise SettingsError(f"settings are not valid: {error} (lists are comma-separated, tables JSON)") from None
 
 
-# --- description, for --help and the docs ------------------------------------------------------------------------
+# --- description, for --help and the docs ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +319,7 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
-# --- sources -----------------------------------------------------------------------------------------------------
+# --- sources --------------------------------------------------------------------------------------------------------
 
 
 class _FileSource(PydanticBaseSettingsSource):

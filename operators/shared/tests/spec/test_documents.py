@@ -4,11 +4,10 @@ import json
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ameide_shared.spec.documents import MAX_NODES, read_documents
+from ameide_shared.spec.documents import MAX_NODES, read_documents, write_document
 
 
 def one(text: str) -> Any:
@@ -122,7 +121,35 @@ def test_what_is_json_stays_the_same(value: dict[str, Any]) -> None:
     assert one(json.dumps(value)) == value
 
 
-@given(st.dictionaries(st.sampled_from("abc"), JSON, min_size=1, max_size=3))
-def test_what_pyyaml_writes_is_read_back(value: dict[str, Any]) -> None:
-    text = yaml.safe_dump(value)
-    assert one(text) == value
+TRAPS = st.sampled_from(
+    [
+        "y",
+        "N",
+        "on",
+        "1e3",
+        "1_000",
+        "0o7",
+        "12:30",
+        "2024-01-31",
+        "=",
+        "<<",
+        "~",
+        "",
+        " a",
+        "a: b",
+        "\x85",
+        "\u2028",
+        "\r",
+    ]
+)
+
+
+@given(st.dictionaries(st.sampled_from("abc") | TRAPS, JSON | TRAPS, min_size=1, max_size=3))
+def test_what_is_written_is_read_back(value: dict[str, Any]) -> None:
+    assert one(write_document(value)) == value
+
+
+def test_text_that_looks_like_something_else_is_quoted() -> None:
+    assert write_document({"a": "y", "b": True, "c": "1e3", "d": 3, "e": "orders"}) == (
+        "a: 'y'\nb: true\nc: '1e3'\nd: 3\ne: orders\n"
+    )

@@ -74,7 +74,7 @@ class Names:
         )
 
 
-# --- may it be bound? -------------------------------------------------------------------------------------------
+# --- may it be bound? -----------------------------------------------------------------------------------------------
 
 
 def _refusal(ctx: Context, binding: Binding) -> Stage | None:
@@ -214,7 +214,7 @@ def _conflict(binding: Binding, what: str, name: str, holder: str) -> Stage:
     )
 
 
-# --- what CloudNativePG is asked for ------------------------------------------------------------------------------
+# --- what CloudNativePG is asked for --------------------------------------------------------------------------------
 
 
 def _password_secrets(ctx: Context, binding: Binding, names: Names) -> list[Action]:

@@ -196,7 +196,7 @@ def _drop_shared(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
     return _finished(None, [*_password_secrets(ctx, binding), *_foreign_jobs(ctx, binding)])
 
 
-# --- how a step ends -----------------------------------------------------------------------------------------------------
+# --- how a step ends ------------------------------------------------------------------------------------------------
 
 
 def _step(message: str, actions: list[Action], deadline: datetime, now: datetime | None = None) -> Plan:
@@ -245,8 +245,8 @@ def _left_behind(ctx: Context, binding: Binding) -> Notify:
     return Notify(
         "Warning",
         Reason.DataLeftBehind,
-        f"after {ctx.settings.deletion_timeout:g} s the data of database {binding.database}, schema {binding.schema} on "
-        f"Cluster {binding.cluster} could not be dropped; left behind: {left}",
+        f"after {ctx.settings.deletion_timeout:g} s the data of database {binding.database}, schema {binding.schema} "
+        f"on Cluster {binding.cluster} could not be dropped; left behind: {left}",
     )
 
 

@@ -226,7 +226,7 @@ def _prune(ctx: Context, keep: str) -> tuple[Action, ...]:
     return tuple(Delete(JOB, key_of(job), job["metadata"]["uid"], "beyond the history limit") for job in surplus)
 
 
-# --- what the migration told ------------------------------------------------------------------------------------------
+# --- what the migration told ----------------------------------------------------------------------------------------
 
 
 def _recorded(ctx: Context) -> dict[str, Any]:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
+from ameide_shared.spec.documents import write_document
 from ameide_shared.spec.model import Model
 from ameide_shared.spec.resource import ResourceModel
 from ameide_shared.vocabulary import GROUP, VERSION
@@ -80,7 +79,7 @@ def crd_yaml(resource: type[ResourceModel]) -> str:
     """The CRD as YAML text, with a first line that says where it comes from."""
     source = f"{resource.__module__}.{resource.__name__}"
     header = f"# Generated from {source}. Do not edit: change the model and generate again.\n"
-    return header + yaml.dump(crd_of(resource), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return header + write_document(crd_of(resource))
 
 
 def crd_path(resource: type[ResourceModel], directory: Path) -> Path:
@@ -175,13 +174,3 @@ def _resolved(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[s
             del own["default"]
         return {**_resolved(alternatives[0], definitions), **own}
     return own
-
-
-class _Dumper(yaml.SafeDumper):
-    """Block style with indented lists and no anchors."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True

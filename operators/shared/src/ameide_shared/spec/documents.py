@@ -1,4 +1,4 @@
-"""Manifests from YAML text, read as kubectl reads them, with the line of every field.
+"""Manifests from and to YAML text, as kubectl reads it, with the line of every field.
 
 kubectl's YAML is 1.1 with some changes: times stay text, there are no base-60 numbers, `y` and `n` are booleans, and
 keys are text. Keys that occur twice are refused here: one of the two would silently win.
@@ -103,6 +103,12 @@ class _Loader(yaml.SafeLoader):
 _NUMBER: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9_]*|0[0-7_]+|0x[0-9a-fA-F_]+|0b[01_]+|0o[0-7_]+)")
 _BOOLEAN: Final = re.compile("y|Y|yes|Yes|YES|true|True|TRUE|on|On|ON|n|N|no|No|NO|false|False|FALSE|off|Off|OFF")
+_ODD_BREAKS: Final = re.compile("[\\r\\x85\\u2028\\u2029]")
+_SCALARS: Final = (
+    ("bool", _BOOLEAN, "yYnNtTfFoO"),
+    ("int", _INTEGER, "-+0123456789"),
+    ("float", _NUMBER, "-+.0123456789"),
+)
 _TAG: Final = "tag:yaml.org,2002:"
 
 
@@ -144,11 +150,7 @@ def _set_up_loader() -> None:
         first: [(tag, regex) for tag, regex in found if tag.removeprefix(_TAG) in kept]
         for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
-    for name, regex, first in (
-        ("bool", _BOOLEAN, "yYnNtTfFoO"),
-        ("int", _INTEGER, "-+0123456789"),
-        ("float", _NUMBER, "-+.0123456789"),
-    ):
+    for name, regex, first in _SCALARS:
         _Loader.add_implicit_resolver(_TAG + name, re.compile(f"^(?:{regex.pattern})$"), list(first))
     _Loader.add_constructor(_TAG + "str", _construct_text)
     _Loader.add_constructor(_TAG + "bool", _construct_bool)
@@ -157,6 +159,39 @@ def _set_up_loader() -> None:
 
 
 _set_up_loader()
+
+
+class ManifestDumper(yaml.SafeDumper):
+    """Block style with indented lists, no anchors, and quotes around text that kubectl would take for something else.
+
+    PyYAML itself writes the texts `y`, `N` and `1e3` plain: kubectl reads booleans and a number.
+    """
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: ManifestDumper, value: str) -> yaml.ScalarNode:
+    # Line breaks other than \n survive only as escapes.
+    style = '"' if _ODD_BREAKS.search(value) else None
+    return dumper.represent_scalar(_TAG + "str", value, style=style)
+
+
+def _set_up_dumper() -> None:
+    ManifestDumper.add_representer(str, _represent_text)
+    for name, regex, first in _SCALARS:
+        ManifestDumper.add_implicit_resolver(_TAG + name, re.compile(f"^(?:{regex.pattern})$"), list(first))
+
+
+_set_up_dumper()
+
+
+def write_document(manifest: Any) -> str:
+    """A manifest as YAML text, keys in their own order; read back, here or by kubectl, it is the same manifest."""
+    return yaml.dump(manifest, Dumper=ManifestDumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def _bounded(root: yaml.Node) -> None:

@@ -37,7 +37,7 @@ test: setup ## Run all tests; ARGS goes to pytest
 check: setup ## Look without changing: format, lint, types, import contracts, generated files
 	.venv/bin/ruff format --check $(SOURCES)
 	.venv/bin/ruff check $(SOURCES)
-	.venv/bin/mypy
+	.venv/bin/mypy operators/*/src dev/src bench docs
 	.venv/bin/lint-imports
 	$(PYTHON) docs/generate.py --check
 

@@ -45,6 +45,34 @@ def usage(group: int) -> Usage:
     return Usage(cpu / TICKS_PER_SECOND, rss * PAGE_BYTES)
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Processor seconds since boot: what the machine could have used, what it used, and what we and ours used of it."""
+
+    total: float
+    busy: float
+    own: float
+
+
+def load() -> Load:
+    """The machine's load so far; `own`: this process and its descendants, so control plane and operator too."""
+    times = [int(value) for value in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    idle = times[3] + times[4]
+    parents, used = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(") ")[2].split()
+        except OSError:
+            continue
+        process = int(stat.parent.name)
+        parents[process], used[process] = int(fields[1]), sum(int(value) for value in fields[11:15])
+    family = {os.getpid()}
+    while fresh := {process for process, parent in parents.items() if parent in family} - family:
+        family |= fresh
+    own = sum(used.get(process, 0) for process in family)
+    return Load(sum(times) / TICKS_PER_SECOND, (sum(times) - idle) / TICKS_PER_SECOND, own / TICKS_PER_SECOND)
+
+
 class Meter:
     """Follows a process group five times a second for its peak memory, and remembers its last processor time."""
 

@@ -20,12 +20,13 @@ COLUMNS = {
     "wall": "wall s",
     "p50": "p50 s",
     "p95": "p95 s",
-    "writes": "writes/object",
-    "reads": "reads/object",
-    "cpu": "CPU ms/object",
-    "rss": "peak MiB",
+    "writes": "writes/obj",
+    "reads": "reads/obj",
+    "cpu": "CPU ms/obj",
+    "rss": "MiB",
     "missing": "missing",
     "unready": "unready",
+    "others": "others %",
 }
 
 
@@ -42,6 +43,7 @@ def row(result: Result) -> dict[str, float | None]:
         "rss": result.peak_rss / MEBIBYTE,
         "missing": float(result.missing),
         "unready": float(result.unready),
+        "others": result.others * 100,
     }
 
 
@@ -59,14 +61,17 @@ def medians(rounds: Sequence[Result]) -> dict[str, float | None]:
 def _text(key: str, value: float | None) -> str:
     if value is None:
         return "-"
-    if key in ("missing", "unready", "rss"):
+    if key in ("missing", "unready", "rss", "others"):
         return f"{value:.0f}"
     return f"{value:.2f}"
 
 
 def show(results: Mapping[str, Sequence[Result]], console: Console) -> None:
     """Print a table; `results` by operator, all rounds of each."""
-    table = Table(title="medians over rounds; missing and unready: Domains, sums", title_justify="left")
+    table = Table(
+        title="medians over rounds; missing and unready add up; others: what strangers used of the machine",
+        title_justify="left",
+    )
     for heading in ("scenario", "operator", *COLUMNS.values()):
         table.add_column(heading, justify="left" if heading in ("scenario", "operator") else "right")
     scenarios = list(dict.fromkeys(result.scenario for rounds in results.values() for result in rounds))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ameide_dev.client import NotFoundError
-from bench.observe import Requests
+from bench.observe import Requests, load
 from bench.subject import IMAGE, NAMESPACE, Subject
 
 CREATORS = 8  # threads that create or change Domains at once
@@ -40,6 +40,7 @@ class Result:
     peak_rss: int = 0
     missing: int = 0  # objects that were not there in time
     unready: int = 0  # Domains not Ready once all was quiet
+    others: float = 0.0  # share of the machine's processors that strangers used meanwhile
 
     def percentile(self, share: float) -> float | None:
         """A latency in seconds; None without any."""
@@ -58,8 +59,11 @@ def measured(subject: Subject, scenario: str, objects: int, *, settle: bool = Tr
     result = Result(scenario, objects)
     subject.ledger.mark()
     subject.meter.reset_peak()
-    cpu, began = subject.cpu, time.monotonic()
+    cpu, before, began = subject.cpu, load(), time.monotonic()
     yield result
+    after = load()
+    strangers = (after.busy - before.busy) - (after.own - before.own)
+    result.others = max(0.0, strangers / max(after.total - before.total, 1e-9))
     result.wall = result.wall or time.monotonic() - began
     if settle:
         subject.ledger.settle()

@@ -226,7 +226,7 @@ def test_a_program_that_is_not_there_fails_to_start(client: KubeClient, node: Ho
 
 def test_init_containers_run_in_order_before_the_others(client: KubeClient, node: HostNode) -> None:
     note = "import os; open(os.environ['NOTE'], 'a').write('{}')"
-    shared = {
+    shared: Object = {
         "env": [{"name": "NOTE", "value": "/shared/note"}],
         "volumeMounts": [{"name": "shared", "mountPath": "/shared"}],
     }

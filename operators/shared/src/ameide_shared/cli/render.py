@@ -140,8 +140,10 @@ def bundle_yaml(manifest: Manifest, wanted: Sequence[Ensure | EnsureSecret], pla
     """Every child, and at the end how the stages stand."""
     what = f"{manifest['kind']} {key_of(manifest)}"
     documents = [comment(f"{action.reason}") + to_yaml(shown(action)) for action in wanted]
-    head = f"{what}: {len(wanted)} children, in the order in which they are made. uids, versions and digests of what no"
-    return comment(f"{head}\ncluster has are made up.") + "---\n" + "---\n".join([*documents, _stages(plan)])
+    head = (
+        f"{what}: {len(wanted)} children, in the order in which they are made. Uids, versions and digests that only a"
+    )
+    return comment(f"{head}\ncluster could tell are made up.") + "---\n" + "---\n".join([*documents, _stages(plan)])
 
 
 def plan_yaml(manifest: Manifest, plan: Plan, objects: Snapshot) -> str:

@@ -79,6 +79,8 @@ class Auditor:
         self._grace = grace
         self._synced: set[ResourceType] = set()
         self._sync_errors: dict[ResourceType, str] = {}
+        self.absent: set[ResourceType] = set()
+        """Kinds whose API was not installed when last asked for."""
         self._behind: dict[ResourceType, str] = {}
         self._relisted: dict[ResourceType, float] = {}
         self._wake = asyncio.Event()
@@ -117,7 +119,7 @@ class Auditor:
             try:
                 seen = await self._list(kind)
             except ApiError as error:
-                absent = isinstance(error, NotFound)
+                absent = kind.resource in self.absent
                 why = "its API is not installed; install its CustomResourceDefinition" if absent else str(error)
                 if self._sync_errors.get(kind.resource) != why:
                     log.warning("%s cannot be listed: %s", kind.resource, why)
@@ -125,8 +127,7 @@ class Auditor:
                 await asyncio.sleep(wait * _JITTER.uniform(0.5, 1.0))
                 wait = min(30.0, wait * 2)
                 continue
-            if self._sync_errors.pop(kind.resource, None):
-                self._revive()  # kopf may have given it up as well
+            self._sync_errors.pop(kind.resource, None)
             missing = _not_cached(store, seen)
             progress = loop.time()
             while missing and loop.time() < progress + _SYNC_PATIENCE * wait:
@@ -225,10 +226,14 @@ class Auditor:
                     kind.resource, namespace, label_selector=kind.label_selector, metadata_only=True
                 )
             except NotFound:
+                self.absent.add(kind.resource)
                 if not kind.optional:
                     raise
                 seen.append(_Seen(namespace, {}, _EVER))
                 continue
+            if kind.resource in self.absent and not kind.optional:
+                self._revive()  # kopf looked when it was absent
+            self.absent.discard(kind.resource)
             objects = {}
             for item in listing.items:
                 key = key_of(item)

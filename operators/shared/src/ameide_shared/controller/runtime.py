@@ -221,6 +221,7 @@ class Runtime:
             watched,
             on_event=self._take_event,
             on_listed=self._take_listing,
+            expected=self._expected,
             namespaces=namespaces,
         )
 
@@ -263,6 +264,12 @@ class Runtime:
     def _take_listing(self, resource: ResourceType) -> None:
         if resource is not CUSTOM_RESOURCE_DEFINITION:
             self._auditor.relisted(resource)
+
+    def _expected(self, resource: ResourceType) -> bool:
+        """Whether a kind's API is installed; an optional one's coming and going is followed by `discovery`."""
+        if resource in self.discovery.optional:
+            return self.discovery.installed(resource)
+        return resource not in self._auditor.absent
 
     def _queuer(self, keys: ToKeys) -> Callable[[Manifest | None, Manifest | None], None]:
         def changed(old: Manifest | None, new: Manifest | None) -> None:

@@ -27,15 +27,19 @@ OnEvent = Callable[[ResourceType, str | None, dict[str, Any]], None]
 OnListed = Callable[[ResourceType], None]
 
 _LOGIN_SECONDS = 5.0  # between two logins: credentials that are refused are not tried in a tight loop
+_RESTART_SECONDS = 0.2  # reasons to restart come in groups
 _LONGEST_RESTART_DELAY = 30.0
 _STOP_SECONDS = 4.0
+_CHECK_SECONDS = 10.0  # by then kopf has asked for all that it means to watch
+_LONGEST_CHECK = 300.0
 
 
 class Streams:
     """The watches of one operator: `watched` gives the label selector of each kind (empty for none).
 
     `namespaces` are watched one by one; without any, one watch per kind spans the cluster. `on_listed` is told when
-    kopf has listed a kind anew: what was deleted before that it will not tell.
+    kopf has listed a kind anew: what was deleted before that it will not tell. `expected` tells whether a kind's API is
+    installed, as far as is known: kopf looks that up only once, and an API server that is starting may not know yet.
     """
 
     def __init__(
@@ -45,12 +49,15 @@ class Streams:
         *,
         on_event: OnEvent,
         on_listed: OnListed = lambda resource: None,
+        expected: Callable[[ResourceType], bool] = lambda resource: True,
         namespaces: Sequence[str] = (),
     ) -> None:
         self._connection = connection
         self._watched = dict(watched)
         self._on_event = on_event
+        self._expected = expected
         self._namespaces = tuple(namespaces)
+        self._overlooked = 0  # how often in a row kopf has overlooked a kind
         self._session = _ListObserver(self._list_paths(), on_listed)
         self._registry = self._build_registry()
         self._restart = asyncio.Event()
@@ -74,7 +81,7 @@ class Streams:
             error = await self._run_once()
             if error is None:
                 log.info("watching anew")
-                delay = 0.0
+                delay = _RESTART_SECONDS
                 continue
             lasted = loop.time() - started
             delay = 1.0 if lasted > _LONGEST_RESTART_DELAY else min(_LONGEST_RESTART_DELAY, max(1.0, delay * 2))
@@ -82,6 +89,7 @@ class Streams:
 
     async def _run_once(self) -> BaseException | None:
         """Run kopf's tasks until `restart` (None) or until one of them ends (its error)."""
+        self._session.asked.clear()
         # kopf.operator() would cancel every task of the loop that is younger than itself; these are its own ones only.
         tasks = await kopf.spawn_tasks(
             registry=self._registry,
@@ -92,22 +100,38 @@ class Streams:
         )
         self.on_started()
         restart = asyncio.create_task(self._restart.wait(), name="watch restart")
+        overlooked = asyncio.create_task(self._until_overlooked(), name="watch check")
+        tasks = {*tasks, restart, overlooked}
         try:
-            done, _ = await asyncio.wait({*tasks, restart}, return_when=asyncio.FIRST_COMPLETED)
-            if restart in done:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if restart in done or overlooked in done:
                 return None
             task = done.pop()
             ended = RuntimeError(f"kopf's task {task.get_name()!r} has ended")
             return ended if task.cancelled() else task.exception() or ended
         finally:
-            for task in (*tasks, restart):
+            for task in tasks:
                 task.cancel()
-            _, pending = await asyncio.wait({*tasks, restart}, timeout=_STOP_SECONDS)
+            _, pending = await asyncio.wait(tasks, timeout=_STOP_SECONDS)
             for task in pending:
                 log.warning("a task of the watches does not end: %s", task.get_name())
             for task in tasks:
                 if task.done() and not task.cancelled():
                     task.exception()  # seen; asyncio would complain otherwise
+
+    async def _until_overlooked(self) -> None:
+        """Return if kopf does not watch a kind although its API is installed; never if all is well."""
+        while True:
+            await asyncio.sleep(min(_LONGEST_CHECK, _CHECK_SECONDS * 2**self._overlooked))
+            if not self._session.asked:
+                continue  # kopf has yet to be told which APIs there are
+            missing = [str(r) for r in self._watched if r not in self._session.asked and self._expected(r)]
+            if not missing:
+                self._overlooked = 0
+                await asyncio.Event().wait()
+            self._overlooked += 1
+            log.warning("not watched although installed: %s", ", ".join(missing))
+            return
 
     # --- kopf ------------------------------------------------------------------------------------------------------
 
@@ -179,35 +203,41 @@ class _ListObserver:
         self._paths = paths
         self._on_listed = on_listed
         self._known: set[str] = set()
+        self.asked: set[ResourceType] = set()
 
     def around(self, session: aiohttp.ClientSession) -> aiohttp.ClientSession:
         """The session, observed; kopf uses no more of it than this has."""
-        return cast("aiohttp.ClientSession", _ObservedSession(session, self._answered))
+        return cast("aiohttp.ClientSession", _ObservedSession(session, self))
 
-    def _answered(self, method: str, url: str, status: int) -> None:
-        if method.upper() != "GET" or status != 200:
-            return
+    def asks(self, method: str, url: str) -> str | None:
+        """The path of a kind, if this request lists it."""
         path, _, query = url.partition("?")
-        if "watch=true" in query:
-            return
-        for known, resource in self._paths.items():
-            if path.endswith(known):
-                if known in self._known:
-                    self._on_listed(resource)
-                self._known.add(known)
-                return
+        if method.upper() != "GET" or "watch=true" in query:
+            return None
+        known = next((known for known in self._paths if path.endswith(known)), None)
+        if known is not None:
+            self.asked.add(self._paths[known])
+        return known
+
+    def answered(self, path: str) -> None:
+        """A LIST has succeeded."""
+        if path in self._known:
+            self._on_listed(self._paths[path])
+        self._known.add(path)
 
 
 class _ObservedSession:
     """The part of aiohttp.ClientSession that kopf uses, around a real one."""
 
-    def __init__(self, session: aiohttp.ClientSession, answered: Callable[[str, str, int], None]) -> None:
+    def __init__(self, session: aiohttp.ClientSession, observer: _ListObserver) -> None:
         self._session = session
-        self._answered = answered
+        self._observer = observer
 
     async def request(self, method: str, url: str, **options: Any) -> aiohttp.ClientResponse:
+        listed = self._observer.asks(method, url)
         response = await self._session.request(method, url, **options)
-        self._answered(method, url, response.status)
+        if listed is not None and response.status == 200:
+            self._observer.answered(listed)
         return response
 
     def __getattr__(self, name: str) -> Any:

@@ -110,7 +110,7 @@ WritablePath = Annotated[
     matching(
         r"(/([-A-Za-z0-9_+@][-A-Za-z0-9_.+@]*|\.[-A-Za-z0-9_+@][-A-Za-z0-9_.+@]*))+",
         "is not a normal absolute path",
-        "write /directory/… without '..', '//', ':' or a trailing '/', and never '/' itself",
+        "write /directory/name without '..', '//', ':' or a trailing '/', and never '/' itself",
     ),
     Check(
         cel=f"!self.matches({quoted('^/(proc|sys|dev|etc/ameide|var/run/secrets|run/secrets)(/.*)?$')})",

@@ -1,0 +1,302 @@
+"""`make demo`: the chart on the local platform, the manifests of `examples/`, and proof that what they ask for is there.
+
+On a terminal it stays up, with a live table of the Domains, until Ctrl-C; elsewhere, and with CI=true, it checks, takes
+everything down and ends. On an existing cluster see `demo_existing`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import httpx
+import psycopg
+from rich.table import Table as RichTable
+
+from ameide_dev import crds, demo_checks, demo_release, flyway, tools
+from ameide_dev.cache import cache_dir
+from ameide_dev.client import ApiError, KubeClient, UnavailableError, WaitTimeoutError, condition_of
+from ameide_dev.demo_diagnosis import collect
+from ameide_dev.demo_screen import Screen, key
+from ameide_dev.operators import NAMESPACE as SYSTEM
+from ameide_dev.platform import Platform, PlatformError
+from ameide_dev.postgres import PostgresError
+from ameide_dev.processes import Guard, ProcessError
+
+Object = dict[str, Any]
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+API = "ameide.io/v1"
+SHOP = "shop"
+CLUSTER = ("databases", "main")
+FAILING = {f"{SHOP}/returns": "MigrationFailed", f"{SHOP}/storefront": "ImageNotAllowed"}
+"""The Domains of `examples/failing` and the reason that each of them ends with."""
+
+READY_SECONDS = 180.0
+_HOPELESS = frozenset({"InvalidSpec", "ImageNotAllowed", "MigrationFailed", "ReferenceNotPermitted", "DatabaseRefused"})
+"""Reasons with which a Domain does not become Ready by waiting."""
+
+EXPECTED_ERRORS = (
+    ApiError,
+    UnavailableError,
+    WaitTimeoutError,
+    TimeoutError,
+    crds.CrdError,
+    demo_checks.CheckError,
+    demo_release.ReleaseError,
+    flyway.FlywayError,
+    httpx.HTTPError,
+    PlatformError,
+    PostgresError,
+    ProcessError,
+    psycopg.Error,
+    tools.ToolError,
+)
+"""Errors whose message says it all; any other is a fault of the demo and comes with its traceback."""
+
+
+class DemoError(Exception):
+    """The demo did not show what it should; the message says what is missing."""
+
+
+def stays_up() -> bool:
+    """Whether somebody is there to use the platform after the checks."""
+    return sys.stdout.isatty() and os.environ.get("CI", "").lower() not in ("true", "1")
+
+
+def run(*, keep: bool = False) -> int:
+    """The demo on a platform of its own; returns the exit code. keep: leave data and logs in place."""
+    screen = Screen()
+    screen.title("Ameide operators: from manifest to a migrated, serving Domain")
+    directory = Path(tempfile.mkdtemp(prefix="ameide-demo-"))
+    guard = Guard()
+    if not keep:
+        guard.remove_at_end(directory)
+    _interrupt_on_termination()
+    platform = Platform(directory=directory / "platform", keep=keep)
+    kubeconfig: Path | None = None
+    began = time.monotonic()
+    try:
+        with ExitStack() as stack:
+            try:
+                _prepare_tools(screen)
+                with screen.step("platform", "starting Kubernetes, CloudNativePG's stand-in, the host node") as step:
+                    stack.callback(_stop, screen, platform)
+                    platform.start()
+                    kubeconfig = platform.kubeconfig
+                    step.detail = f"Kubernetes {tools.KUBERNETES}, CloudNativePG stand-in, host node: all on loopback"
+                _walk(screen, platform, directory, began)
+            except KeyboardInterrupt:
+                raise
+            except Exception as error:
+                return fail(screen, error, kubeconfig, directory)
+    except KeyboardInterrupt:
+        # Asked to end before there was anything to see.
+        return 130
+    finally:
+        guard.close()
+        if keep:
+            screen.text(f"data and logs: {directory}")
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+    return 0
+
+
+def _interrupt_on_termination() -> None:
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+
+
+def _stop(screen: Screen, platform: Platform) -> None:
+    # A second Ctrl-C must not leave half of it running; stopping takes a second.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with screen.step("clean up", "stopping everything that was started") as step:
+        platform.stop()
+        step.detail = "everything that was started is stopped"
+
+
+def fail(screen: Screen, error: Exception, kubeconfig: Path | None, directory: Path) -> int:
+    """Say what failed, and keep what helps to find out why. Returns the exit code."""
+    logs = collect(kubeconfig, directory)
+    screen.console.print()
+    if isinstance(error, (*EXPECTED_ERRORS, DemoError)):
+        screen.text(f"The demo failed: {error}", "red")
+    else:
+        (logs / "traceback.txt").write_text("".join(traceback.format_exception(error)))
+        screen.text(f"The demo failed by a fault of its own: {type(error).__name__}: {error}", "red")
+    screen.text(f"Logs and the cluster's state are kept in {logs}")
+    return 1
+
+
+def _prepare_tools(screen: Screen) -> None:
+    """Find or build every program. Builds draw their own progress, each with its usual time."""
+    names = ("kube", "kwok", "kubectl", "helm")
+    missing = not all((cache_dir() / name).is_dir() for name in ("kube", "kwok", "helm"))
+    doing = "building Kubernetes, kwok, kubectl and Helm from source, once: about 10 min" if missing else "looking"
+    with screen.step("tools", doing, spinner=False) as step:
+        for name in names:
+            tools.find(name)
+        crds.fetch_all()
+        flyway.jars()
+        step.detail = f"kube, kwok, kubectl, helm, Flyway and {len(crds.SOURCES)} sets of CRDs in {cache_dir()}"
+
+
+def _walk(screen: Screen, platform: Platform, directory: Path, began: float) -> None:
+    """Everything that is shown. Raises DemoError and EXPECTED_ERRORS."""
+    client, kubeconfig = platform.client, platform.kubeconfig
+    with screen.step("operator", "helm upgrade --install ameide-operators --wait") as step:
+        # The strictest of Kubernetes' pod standards holds for the operators too.
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM, "labels": labels}})
+        demo_release.install(kubeconfig, demo_release.HOST_NODE_VALUES, directory)
+        deployment = client.get("apps/v1", "Deployment", demo_release.OPERATOR, SYSTEM)
+        step.detail = (
+            f"{deployment['status']['readyReplicas']} replicas, {demo_release.leader(client) or 'nobody yet'} leads; "
+            "service account and rights are the chart's"
+        )
+    with screen.step("database", f"waiting for the Cluster {'/'.join(CLUSTER)}") as step:
+        for name in ("00-namespaces.yaml", "10-cluster.yaml"):
+            client.apply_file(EXAMPLES / name)
+        namespace, name = CLUSTER
+        client.wait_condition("postgresql.cnpg.io/v1", "Cluster", name, "Ready", namespace, timeout=60)
+        version = demo_checks.server_version(platform.cnpg.postgres(namespace, name))
+        step.detail = f"Cluster {namespace}/{name} is Ready: PostgreSQL {version}"
+    _apply_domains(screen, client)
+    _show_database(screen, client, platform)
+    _show_orders(screen, platform)
+    environment = demo_release.write_environment(client, kubeconfig, directory)
+    screen.title("Two Domains fail, as they should, and say why")
+    for name in sorted(FAILING):
+        short = name.partition("/")[2]
+        screen.command(f"domain-operator explain {short} -n {SHOP}")
+        screen.output(demo_release.explain(kubeconfig, SHOP, short, directory / "settings.yaml"))
+        screen.console.print()
+    screen.text(f"All of it took {time.monotonic() - began:.0f} s, and every check held.", "green")
+    if stays_up():
+        _stay(screen, client, environment)
+
+
+def _apply_domains(screen: Screen, client: KubeClient) -> None:
+    files = [*sorted(EXAMPLES.glob("[!0-9]*.yaml")), *sorted((EXAMPLES / "failing").glob("*.yaml"))]
+    screen.title(f"kubectl apply -f {', '.join(str(file.relative_to(EXAMPLES.parent)) for file in files)}")
+    applied = time.monotonic()
+    for file in files:
+        client.apply_file(file)
+    try:
+        domains = screen.follow(lambda: client.list(API, "Domain"), at_rest, timeout=READY_SECONDS)
+    except TimeoutError as error:
+        raise DemoError(f"{error}: {'; '.join(unfinished(client.list(API, 'Domain')))}") from error
+    good = len(domains) - len(FAILING)
+    screen.text(f"{good} Domains Ready, {len(FAILING)} refused for a reason, in {time.monotonic() - applied:.1f} s")
+
+
+def at_rest(domains: Sequence[Object]) -> bool:
+    """Whether every Domain is Ready, or has failed as it should. Raises DemoError for one that failed otherwise."""
+    for domain in domains:
+        ready = condition_of(domain, "Ready")
+        if ready is None or key(domain) in FAILING or not _is_current(domain, ready):
+            continue
+        if ready["reason"] in _HOPELESS:
+            raise DemoError(f"Domain {key(domain)} is not Ready: {ready['reason']}: {ready['message']}")
+    return not unfinished(domains)
+
+
+def unfinished(domains: Sequence[Object]) -> list[str]:
+    """What is still awaited, in a sentence for each Domain."""
+    sentences = []
+    for domain in domains:
+        ready, expected = condition_of(domain, "Ready"), FAILING.get(key(domain))
+        if ready is None:
+            sentences.append(f"{key(domain)} has no status yet")
+        elif not _is_current(domain, ready) or (ready["reason"] != expected if expected else ready["status"] != "True"):
+            wanted = expected or "Ready"
+            sentences.append(f"{key(domain)} should be {wanted}, but is {ready['reason']} ({ready['message']})")
+    return sentences
+
+
+def _is_current(domain: Object, condition: Object) -> bool:
+    return bool(condition.get("observedGeneration") == domain["metadata"]["generation"])
+
+
+def _show_database(screen: Screen, client: KubeClient, platform: Platform) -> None:
+    """The tables of the Domain `orders`, read from PostgreSQL itself."""
+    db = client.get(API, "Domain", "orders", SHOP)["status"]["db"]
+    found = demo_checks.tables(platform.cnpg.postgres(*CLUSTER), db["database"], db["schema"])
+    screen.title(f"PostgreSQL itself: database {db['database']}, schema {db['schema']}, version {db['migrationVersion']}")
+    table = RichTable(border_style="dim", header_style="bold")
+    for heading in ("Table", "Owner", "Rows", "Row security", "Columns"):
+        table.add_column(heading, justify="right" if heading == "Rows" else "left", overflow="fold")
+    for item in found:
+        table.add_row(item.name, item.owner, str(item.rows), "on" if item.row_security else "-", ", ".join(item.columns))
+    screen.show(table)
+    if not any(item.name == "orders" and item.row_security for item in found):
+        raise DemoError("the migrations have succeeded, but there is no table orders with row security")
+
+
+def _show_orders(screen: Screen, platform: Platform) -> None:
+    """An order, placed and listed over HTTP through the Service."""
+    address = platform.host_node.wait_for_service(SHOP, "orders-domain", 8080)
+    screen.title("The service itself: Service orders-domain, port 8080")
+    for exchange in demo_checks.order_something(address, "acme", "globex"):
+        sent = f" -d '{exchange.sent}'" if exchange.sent else ""
+        screen.command(f"curl -H 'x-tenant-id: {exchange.tenant}'{sent} {exchange.url}")
+        screen.output(f"{exchange.status} {exchange.answer}")
+
+
+def _stay(screen: Screen, client: KubeClient, environment: Path) -> None:
+    """Show the next commands, then the live table until Ctrl-C."""
+    screen.title("Now you, in another terminal")
+    for line, comment in (
+        (f"source {environment}", "this cluster, the operator's settings, and kubectl, helm and domain-operator"),
+        ("kubectl get ameide -A", "every Ameide resource; -o wide has the message"),
+        (f"kubectl describe domain orders -n {SHOP}", "conditions, children and Events"),
+        (f"domain-operator explain returns -n {SHOP}", "why is it not Ready?"),
+        ("domain-operator render -f examples/orders.yaml", "what it compiles to, offline"),
+        ("domain-operator diff -f examples/orders.yaml", "what applying it would change"),
+        (_patch("orders", "image", "ghcr.io/ameide/hostnode-orders:1.1.1"), "a new release"),
+        (_patch("orders", "image", "ghcr.io/ameide/hostnode-orders:1.1.2-bad"), "a bad one: the old pods go on serving"),
+        (_patch("returns", "db.migrationJobImage", "ghcr.io/ameide/hostnode-flyway-migrator:1.1.0"), "mend a migration"),
+        (
+            f"kubectl annotate domain returns -n {SHOP} --overwrite ameide.io/retry-migration=$(date +%s)",
+            "or just try it again",
+        ),
+        (f"kubectl delete pod -n {SYSTEM} {demo_release.leader(client) or '<leader>'}", "the other replica takes over"),
+    ):
+        screen.text(f"# {comment}", "dim")
+        screen.command(line)
+    screen.console.print()
+    try:
+        screen.follow(
+            lambda: _read(client), lambda _: False, timeout=None, remark="Ctrl-C stops everything.", interval=0.5
+        )
+    except KeyboardInterrupt:
+        screen.console.print()
+
+
+def _read(client: KubeClient) -> list[Object]:
+    try:
+        return client.list(API, "Domain")
+    except (ApiError, UnavailableError):
+        # Whoever restarts or breaks the cluster in the other terminal sees it there.
+        return []
+
+
+def _patch(name: str, field: str, value: str) -> str:
+    patch = f'"{value}"'
+    for part in reversed(f"spec.{field}".split(".")):
+        patch = f'{{"{part}": {patch}}}'
+    return f"kubectl patch domain {name} -n {SHOP} --type=merge -p '{patch}'"

@@ -1,0 +1,107 @@
+"""The chart as the demo installs it: values, the real helm, and the shell environment to work with the result."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ameide_dev import tools
+from ameide_dev.client import KubeClient
+from ameide_dev.operators import CHART, NAMESPACE, RELEASE
+from ameide_dev.processes import clean_environment
+
+OPERATOR = f"{RELEASE}-domain"
+"""The Deployment, ServiceAccount, ConfigMap and Lease of the Domain operator."""
+
+_TIMEOUT = 120
+
+HOST_NODE_VALUES: Mapping[str, Any] = {
+    "operators": {
+        "domain": {
+            "image": {"repository": "ameide/hostnode-domain-operator", "tag": "checkout"},
+            # Processes of the host node share this machine's ports, so each listens on its pod's own address.
+            "env": [{"name": "AMEIDE_HTTP__HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+        }
+    },
+    "settings": {
+        "images": {"allowed": ["ghcr.io/ameide/*"]},
+        "database": {"clientImage": "ghcr.io/ameide/hostnode-postgres:18"},
+    },
+}
+"""The chart's values on the local platform: its Deployment runs the operator of this checkout, on the host node."""
+
+
+class ReleaseError(Exception):
+    """helm could not do what it was asked; the message has what it said."""
+
+
+def helm(kubeconfig: Path, *arguments: str) -> str:
+    """Run the real helm in the release's namespace; returns its standard output. Raises ReleaseError, ToolError."""
+    command = [str(tools.find("helm")), f"--kubeconfig={kubeconfig}", f"--namespace={NAMESPACE}", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, env=clean_environment(), check=False)
+    if result.returncode != 0:
+        raise ReleaseError(f"helm {arguments[0]} failed: {result.stderr.strip()}")
+    return result.stdout
+
+
+def is_installed(kubeconfig: Path) -> bool:
+    """Whether the cluster has the release already."""
+    releases = json.loads(helm(kubeconfig, "list", f"--filter=^{RELEASE}$", "--output=json"))
+    return bool(releases)
+
+
+def install(kubeconfig: Path, values: Mapping[str, Any], directory: Path) -> None:
+    """Install or upgrade the chart, with `values` kept in `directory`/values.yaml, and wait until its pods are ready.
+
+    Raises ReleaseError.
+    """
+    file = directory / "values.yaml"
+    file.write_text(yaml.safe_dump(dict(values), sort_keys=False))
+    options = ("--create-namespace", "--wait", f"--timeout={_TIMEOUT}s", f"--values={file}")
+    helm(kubeconfig, "upgrade", "--install", RELEASE, str(CHART), *options)
+
+
+def uninstall(kubeconfig: Path) -> None:
+    """Remove the release; the chart keeps its CRDs. Raises ReleaseError."""
+    helm(kubeconfig, "uninstall", RELEASE, "--wait")
+
+
+def leader(client: KubeClient) -> str:
+    """The pod that leads, empty when none does."""
+    lease = client.find("coordination.k8s.io/v1", "Lease", OPERATOR, NAMESPACE)
+    holder = str(((lease or {}).get("spec") or {}).get("holderIdentity") or "")
+    return holder.rpartition("_")[0] or holder
+
+
+def write_environment(client: KubeClient, kubeconfig: Path, directory: Path) -> Path:
+    """A file to source: cluster, the release's operator settings, and the programs on PATH. Returns its path."""
+    settings = directory / "settings.yaml"
+    settings.write_text(client.get("v1", "ConfigMap", OPERATOR, NAMESPACE)["data"]["settings.yaml"])
+    folders = [Path(sys.executable).parent, tools.find("kubectl").parent, tools.find("helm").parent]
+    path = ":".join(shlex.quote(str(folder)) for folder in dict.fromkeys(folders))
+    file = directory / "env"
+    file.write_text(
+        f"export KUBECONFIG={shlex.quote(str(kubeconfig.absolute()))}\n"
+        f"export AMEIDE_SETTINGS_FILE={shlex.quote(str(settings))}\n"
+        f"export PATH={path}:$PATH\n"
+    )
+    return file
+
+
+def explain(kubeconfig: Path, namespace: str, name: str, settings: Path) -> str:
+    """What `domain-operator explain` says about a Domain. Raises ReleaseError when it could not find out."""
+    program = Path(sys.executable).parent / "domain-operator"
+    command = [str(program), "explain", name, "-n", namespace, "--kubeconfig", str(kubeconfig)]
+    env = clean_environment({"AMEIDE_SETTINGS_FILE": str(settings), "COLUMNS": "110"})
+    result = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    # 0: it is Ready, 1: it is not; both are answers.
+    if result.returncode not in (0, 1) or not result.stdout:
+        raise ReleaseError(f"domain-operator explain {name} failed: {result.stderr.strip()}")
+    return result.stdout

@@ -1,0 +1,211 @@
+"""What the demo shows: steps with their times, the live table of Domains, and blocks of output between them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from ameide_dev.client import condition_of
+
+Object = dict[str, Any]
+
+_COLOURS = {"True": "green", "False": "red", "Unknown": "yellow"}
+_TRANSIENT = "yellow"
+_PLAIN_WIDTH = 120
+"""Columns where nobody looks at a terminal, as in a CI log."""
+
+
+class Step:
+    """A step that is under way; `detail` is what its line says once it is done."""
+
+    def __init__(self) -> None:
+        self.detail = ""
+
+
+class Screen:
+    """The terminal, or a log where there is none: then every change is a line, and nothing is drawn over."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(
+            highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH, soft_wrap=False
+        )
+        self.live = self.console.is_terminal
+
+    def title(self, text: str) -> None:
+        """A heading."""
+        self.console.print()
+        self.console.print(Text(text, style="bold"))
+        self.console.print()
+
+    def text(self, text: str, style: str = "") -> None:
+        """A line of plain text, taken as it is."""
+        self.console.print(Text(f"  {text}", style=style), soft_wrap=True)
+
+    def show(self, renderable: RenderableType) -> None:
+        """A table or another block, indented."""
+        self.console.print(Padding(renderable, (0, 0, 0, 2)))
+
+    def command(self, line: str) -> None:
+        """A command that was run or can be run, unbroken so that it can be copied."""
+        self.console.print(Text.assemble(("  $ ", "dim"), (line, "cyan")), soft_wrap=True)
+
+    def output(self, text: str, language: str = "") -> None:
+        """What a command or a server answered."""
+        body: RenderableType = Text(text.rstrip("\n"))
+        if language and self.live:
+            body = Syntax(text.rstrip("\n"), language, theme="ansi_dark", background_color="default", word_wrap=True)
+        self.show(body)
+
+    @contextmanager
+    def step(self, name: str, doing: str, *, spinner: bool = True) -> Iterator[Step]:
+        """A step: on a terminal a spinner with `doing`, afterwards a line with its time. `spinner=False` where the
+        step itself draws on the terminal."""
+        step, began = Step(), time.monotonic()
+        if not self.live or not spinner:
+            self.console.print(Text(f"  … {name:<10} {doing}", style="dim"))
+        try:
+            if self.live and spinner:
+                with self.console.status(f"  {name:<10} {doing}"):
+                    yield step
+            else:
+                yield step
+        except BaseException:
+            self._line("✗", "red", name, doing, time.monotonic() - began)
+            raise
+        self._line("✓", "green", name, step.detail or doing, time.monotonic() - began)
+
+    def _line(self, mark: str, colour: str, name: str, detail: str, seconds: float) -> None:
+        grid = Table.grid(padding=(0, 1), expand=True)
+        grid.add_column(width=3, justify="right")
+        grid.add_column(width=10)
+        grid.add_column(ratio=1, overflow="fold")
+        grid.add_column(width=8, justify="right")
+        grid.add_row(Text(mark, style=colour), Text(name, style="bold"), Text(detail), Text(f"{seconds:.1f} s", "dim"))
+        self.console.print(grid)
+
+    def follow(
+        self,
+        read: Callable[[], list[Object]],
+        done: Callable[[list[Object]], bool],
+        *,
+        timeout: float | None,
+        remark: str = "",
+        interval: float = 0.25,
+    ) -> list[Object]:
+        """Show Domains until `done` says so; returns the last reading. `timeout` in seconds, None for no end.
+
+        Raises TimeoutError; what `read` raises is shown and tried again until the time is up.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        seen: dict[str, str] = {}
+        domains = read()
+        with Live(console=self.console, auto_refresh=False, transient=False) if self.live else _Nothing() as live:
+            while True:
+                if isinstance(live, Live):
+                    live.update(_frame(domains, remark), refresh=True)
+                else:
+                    self._print_changes(domains, seen)
+                if done(domains):
+                    return domains
+                if deadline is not None and time.monotonic() > deadline:
+                    raise TimeoutError(f"not all Domains came to rest within {timeout:g} s")
+                time.sleep(interval)
+                domains = read()
+
+    def _print_changes(self, domains: Sequence[Object], seen: dict[str, str]) -> None:
+        for domain in domains:
+            name, (ready, reason, migration, message) = key(domain), summary(domain)
+            line = f"Ready={ready} {reason}" + (f", migration {migration}" if migration else "")
+            if seen.get(name) != line:
+                seen[name] = line
+                self.text(f"{name:<18} {line:<60} {message}".rstrip()[: _PLAIN_WIDTH * 2])
+
+
+class _Nothing:
+    """In place of Live where nothing is drawn over."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def key(domain: Mapping[str, Any]) -> str:
+    """namespace/name."""
+    return f"{domain['metadata']['namespace']}/{domain['metadata']['name']}"
+
+
+def summary(domain: Object) -> tuple[str, str, str, str]:
+    """(Ready's status, its reason, the schema's version or the migration's state, what keeps it from being Ready)."""
+    current = condition_of(domain, "Ready")
+    if current is None:
+        return "-", "-", "", "waiting for the operator"
+    status: Mapping[str, Any] = domain.get("status") or {}
+    message = current.get("message", "") if current["status"] != "True" else ""
+    return current["status"], current["reason"], _migration(domain), message
+
+
+def _migration(domain: Object) -> str:
+    if "db" not in domain["spec"]:
+        return ""
+    state = condition_of(domain, "MigrationSucceeded")
+    version = ((domain.get("status") or {}).get("db") or {}).get("migrationVersion")
+    if state is not None and state["status"] == "True":
+        return f"version {version}" if version else "done"
+    return str(state["reason"]) if state is not None else "-"
+
+
+def _frame(domains: Sequence[Object], remark: str) -> RenderableType:
+    grid = Table.grid()
+    grid.add_row(Padding(domain_table(domains), (0, 0, 0, 2)))
+    if remark:
+        grid.add_row(Text(f"  {remark}", style="dim"))
+    return grid
+
+
+def domain_table(domains: Sequence[Object]) -> Table:
+    """Domain, Ready, Reason, Migration, Age and message, one Domain a row."""
+    table = Table(border_style="dim", header_style="bold", expand=False)
+    for name, options in (
+        ("Domain", {"no_wrap": True}),
+        ("Ready", {"no_wrap": True}),
+        ("Reason", {"no_wrap": True}),
+        ("Migration", {"no_wrap": True}),
+        ("Pods", {"no_wrap": True}),
+        ("Age", {"no_wrap": True, "justify": "right"}),
+        ("Message", {"overflow": "fold", "min_width": 24}),
+    ):
+        table.add_column(name, **options)  # type: ignore[arg-type] # a table of keyword arguments of several types
+    for domain in sorted(domains, key=key):
+        ready, reason, migration, message = summary(domain)
+        workload = (domain.get("status") or {}).get("workload") or {}
+        pods = f"{workload.get('readyReplicas', 0)}/{workload['desiredReplicas']}" if workload.get("name") else "-"
+        # Under way is no failure yet: only a Domain whose migration or rollout has ended badly is shown in red.
+        colour = _TRANSIENT if _under_way(domain) else _COLOURS.get(ready, "dim")
+        table.add_row(
+            key(domain), Text(ready, style=colour), Text(reason, style=colour), migration or "-", pods, _age(domain), message
+        )
+    return table
+
+
+def _under_way(domain: Object) -> bool:
+    progressing = condition_of(domain, "Progressing")
+    return progressing is not None and progressing["status"] == "True"
+
+
+def _age(domain: Object) -> str:
+    created = dt.datetime.fromisoformat(domain["metadata"]["creationTimestamp"])
+    seconds = max(0, int((dt.datetime.now(dt.UTC) - created).total_seconds()))
+    return f"{seconds // 60}m{seconds % 60:02d}s" if seconds >= 60 else f"{seconds}s"

@@ -1,10 +1,12 @@
-"""The chart installed by helm into a real API server, and the operator at work with no more rights than it grants."""
+"""The chart installed by helm into a real API server, its operator at work with no more rights than the chart grants.
+
+The operator runs as the chart deploys it, its pods being processes on the platform's host node.
+"""
 
 from __future__ import annotations
 
-import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,11 @@ import pytest
 import yaml
 
 from ameide_dev import tools
+from ameide_dev.demo_release import HOST_NODE_VALUES
 from ameide_dev.platform import Platform
-from ameide_dev.processes import Guard, Server, clean_environment
+from ameide_dev.processes import clean_environment
 
 CHART = Path(__file__).parents[1]
-ROOT = CHART.parents[1]
 SYSTEM = "ameide-system"
 OPERATOR = "ameide-operators-domain"
 
@@ -48,41 +50,17 @@ def helm(platform: Platform, *arguments: str) -> str:
 
 
 @contextmanager
-def installed(platform: Platform, *values: str) -> Iterator[str]:
-    """The chart as a release, removed at the end with its definitions; yields helm's notes."""
-    settings = [f"--set={value}" for value in ("crds.keep=false", *values)]
-    notes = helm(platform, "install", "ameide-operators", str(CHART), "--wait", "--timeout=2m", *settings)
+def installed(platform: Platform, folder: Path, values: Mapping[str, Any]) -> Iterator[str]:
+    """The chart as a release on the host node, removed at the end with its definitions; yields helm's notes."""
+    files = []
+    for name, content in (("host-node", HOST_NODE_VALUES), ("own", {"crds": {"keep": False}, **values})):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(dict(content)))
+        files.append(f"--values={folder / name}.yaml")
+    notes = helm(platform, "install", "ameide-operators", str(CHART), "--wait", "--timeout=1m", *files)
     try:
         yield notes
     finally:
         helm(platform, "uninstall", "ameide-operators", "--wait")
-
-
-@contextmanager
-def running(platform: Platform, folder: Path) -> Iterator[Server]:
-    """The operator as the chart deploys it: its ServiceAccount's token, its settings file; only not in a container."""
-    settings = platform.client.get("v1", "ConfigMap", OPERATOR, SYSTEM)["data"]["settings.yaml"]
-    (folder / "settings.yaml").write_text(settings)
-    kubeconfig = platform.control_plane.kubeconfig_for_service_account(SYSTEM, OPERATOR, folder / "account")
-    guard = Guard()
-    server = Server(
-        "operator",
-        [str(ROOT / ".venv" / "bin" / "domain-operator"), "run"],
-        log=folder / "operator.log",
-        guard=guard,
-        env={
-            "KUBECONFIG": str(kubeconfig),
-            "AMEIDE_SETTINGS_FILE": str(folder / "settings.yaml"),
-            "AMEIDE_HTTP__PORT": "0",
-            "PATH": os.environ["PATH"],
-        },
-    )
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-        guard.close()
 
 
 def domain(namespace: str, **spec: Any) -> dict[str, Any]:
@@ -109,30 +87,64 @@ def refusals(platform: Platform) -> list[str]:
     ]
 
 
+def make_namespaces(platform: Platform, namespace: str, databases: str) -> None:
+    """A tenant's namespace, and one with a database cluster that consents to it."""
+    client, labels = platform.client, {"ameide.io/tenant-id": "t1"}
+    client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
+    client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": databases}})
+    client.create(
+        {
+            "apiVersion": "postgresql.cnpg.io/v1",
+            "kind": "Cluster",
+            "metadata": {
+                "name": "main",
+                "namespace": databases,
+                "annotations": {"ameide.io/allowed-namespaces": namespace},
+            },
+            "spec": {"instances": 1, "storage": {"size": "1Gi"}},
+        }
+    )
+
+
+def log_of_operator(platform: Platform, lines: int) -> str:
+    pods = platform.client.list("v1", "Pod", SYSTEM)
+    return "\n".join(platform.client.logs(SYSTEM, pod["metadata"]["name"], tail=lines) for pod in pods)
+
+
 @pytest.mark.parametrize("scope", ["cluster", "namespace"])
 def test_the_granted_rights_suffice(cluster: Platform, tmp_path: Path, scope: str) -> None:
-    """A Domain becomes Ready, changes, and goes, without one request denied."""
-    client, namespace = cluster.client, f"team-{scope}"
-    labels = {"ameide.io/tenant-id": "t1"}
-    client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
-    with installed(cluster, f"rbac.scope={scope}", f"watch.namespaces={{{namespace}}}"):
-        with running(cluster, tmp_path) as server:
-            client.create(domain(namespace))
-            try:
-                client.wait_condition("ameide.io/v1", "Domain", "orders", "Ready", namespace, timeout=60)
-                client.merge_patch("ameide.io/v1", "Domain", "orders", {"spec": {"autoscaling": None}}, namespace)
-                client.wait_gone("autoscaling/v2", "HorizontalPodAutoscaler", "orders-domain", namespace, timeout=30)
-                client.delete("ameide.io/v1", "Domain", "orders", namespace, wait=30)
-            except Exception as error:
-                denied = sorted(set(refusals(cluster)))
-                raise AssertionError(f"{error}\n{server.tail(5)}\ndenied: {denied}") from error
-        assert refusals(cluster) == []
+    """A Domain with a database becomes Ready, changes, and goes, without one request denied."""
+    client, namespace, databases = cluster.client, f"team-{scope}", f"db-{scope}"
+    make_namespaces(cluster, namespace, databases)
+    watch = {"namespaces": [namespace], "databaseNamespaces": [databases]}
+    with installed(cluster, tmp_path, {"rbac": {"scope": scope}, "watch": watch}):
+        client.create(
+            domain(
+                namespace,
+                db={
+                    "clusterRef": f"{databases}/main",
+                    "schema": "orders",
+                    "migrationJobImage": "ghcr.io/ameide/hostnode-flyway-migrator:1.0.0",
+                    "deletionPolicy": "Delete",
+                },
+            )
+        )
+        try:
+            client.wait_condition("ameide.io/v1", "Domain", "orders", "Ready", namespace, timeout=60)
+            client.merge_patch("ameide.io/v1", "Domain", "orders", {"spec": {"autoscaling": None}}, namespace)
+            client.wait_gone("autoscaling/v2", "HorizontalPodAutoscaler", "orders-domain", namespace, timeout=30)
+            client.delete("ameide.io/v1", "Domain", "orders", namespace, wait=60)
+        except Exception as error:
+            denied = sorted(set(refusals(cluster)))
+            raise AssertionError(f"{error}\n{log_of_operator(cluster, 5)}\ndenied: {denied}") from error
+    assert refusals(cluster) == []
+    assert client.list("postgresql.cnpg.io/v1", "Database", databases) == []
 
 
-def test_release_is_ready_and_helm_removes_it(cluster: Platform) -> None:
+def test_release_is_ready_and_helm_removes_it(cluster: Platform, tmp_path: Path) -> None:
     """Pods pass the restricted Pod Security Standard, users' roles reach Domains, and nothing of it stays behind."""
     client = cluster.client
-    with installed(cluster) as notes:
+    with installed(cluster, tmp_path, {}) as notes:
         assert f"deployment/{OPERATOR}" in notes
         deployment = client.get("apps/v1", "Deployment", OPERATOR, SYSTEM)
         assert deployment["status"]["readyReplicas"] == deployment["spec"]["replicas"] == 2

@@ -106,14 +106,19 @@ def up(name: str, kubeconfig: Path | None, new: bool, directory: Path | None, ke
 @main.command()
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Use this cluster (default: $KUBECONFIG, if set).")
 @click.option("--new", is_flag=True, help="Start a cluster even if $KUBECONFIG is set.")
-@click.option("--keep", is_flag=True, help="Leave data and logs in place at the end.")
-def demo(kubeconfig: Path | None, new: bool, keep: bool) -> None:
+@click.option(
+    "--operator-image", default="", help="On an existing cluster: the image that the chart's Deployment runs."
+)
+@click.option(
+    "--keep", is_flag=True, help="Leave data and logs (in an existing cluster: everything) in place at the end."
+)
+def demo(kubeconfig: Path | None, new: bool, operator_image: str, keep: bool) -> None:
     """Install the chart, apply `examples/` and prove that what they ask for is there.
 
     On a terminal it stays up until Ctrl-C; elsewhere, and with CI=true, it checks, cleans up and ends.
     """
     existing = None if new else existing_kubeconfig(kubeconfig)
-    sys.exit(demo_existing.run(existing) if existing else demo_local.run(keep=keep))
+    sys.exit(demo_existing.run(existing, operator_image, keep=keep) if existing else demo_local.run(keep=keep))
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""`make demo`: the chart on the local platform, the manifests of `examples/`, and proof that what they ask for is there.
+"""`make demo`: the chart on the local platform, the manifests of `examples/`, and proof that what they ask for is real.
 
 On a terminal it stays up, with a live table of the Domains, until Ctrl-C; elsewhere, and with CI=true, it checks, takes
 everything down and ends. On an existing cluster see `demo_existing`.
@@ -42,7 +42,8 @@ CLUSTER = ("databases", "main")
 FAILING = {f"{SHOP}/returns": "MigrationFailed", f"{SHOP}/storefront": "ImageNotAllowed"}
 """The Domains of `examples/failing` and the reason that each of them ends with."""
 
-READY_SECONDS = 180.0
+_READY_SECONDS = 180.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HOPELESS = frozenset({"InvalidSpec", "ImageNotAllowed", "MigrationFailed", "ReferenceNotPermitted", "DatabaseRefused"})
 """Reasons with which a Domain does not become Ready by waiting."""
 
@@ -82,7 +83,7 @@ def run(*, keep: bool = False) -> int:
     guard = Guard()
     if not keep:
         guard.remove_at_end(directory)
-    _interrupt_on_termination()
+    interrupt_on_termination()
     platform = Platform(directory=directory / "platform", keep=keep)
     kubeconfig: Path | None = None
     began = time.monotonic()
@@ -112,18 +113,24 @@ def run(*, keep: bool = False) -> int:
     return 0
 
 
-def _interrupt_on_termination() -> None:
+def interrupt_on_termination() -> None:
+    """Have SIGTERM and SIGHUP unwind as Ctrl-C does."""
+
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         signal.signal(number, interrupt)
 
 
-def _stop(screen: Screen, platform: Platform) -> None:
-    # A second Ctrl-C must not leave half of it running; stopping takes a second.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+def no_interruption() -> None:
+    """From here on a second Ctrl-C has no effect: it must not leave half of it behind."""
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def _stop(screen: Screen, platform: Platform) -> None:
+    no_interruption()
     with screen.step("clean up", "stopping everything that was started") as step:
         platform.stop()
         step.detail = "everything that was started is stopped"
@@ -186,18 +193,22 @@ def _walk(screen: Screen, platform: Platform, directory: Path, began: float) -> 
         screen.output(demo_release.explain(kubeconfig, SHOP, short, directory / "settings.yaml"))
         screen.console.print()
     screen.text(f"All of it took {time.monotonic() - began:.0f} s, and every check held.", "green")
-    if stays_up():
-        _stay(screen, client, environment)
+    stay(screen, client, environment, _try_out(client))
+
+
+def domain_files() -> list[Path]:
+    """The manifests of the examples' Domains: those that work, then those that fail."""
+    return [*sorted(EXAMPLES.glob("[!0-9]*.yaml")), *sorted(EXAMPLES.glob("failing/*.yaml"))]
 
 
 def _apply_domains(screen: Screen, client: KubeClient) -> None:
-    files = [*sorted(EXAMPLES.glob("[!0-9]*.yaml")), *sorted((EXAMPLES / "failing").glob("*.yaml"))]
-    screen.title(f"kubectl apply -f {', '.join(str(file.relative_to(EXAMPLES.parent)) for file in files)}")
+    files = domain_files()
+    screen.title("kubectl apply -f examples -f examples/failing")
     applied = time.monotonic()
     for file in files:
         client.apply_file(file)
     try:
-        domains = screen.follow(lambda: client.list(API, "Domain"), at_rest, timeout=READY_SECONDS)
+        domains = screen.follow(lambda: client.list(API, "Domain"), at_rest, timeout=_READY_SECONDS)
     except TimeoutError as error:
         raise DemoError(f"{error}: {'; '.join(unfinished(client.list(API, 'Domain')))}") from error
     good = len(domains) - len(FAILING)
@@ -236,12 +247,16 @@ def _show_database(screen: Screen, client: KubeClient, platform: Platform) -> No
     """The tables of the Domain `orders`, read from PostgreSQL itself."""
     db = client.get(API, "Domain", "orders", SHOP)["status"]["db"]
     found = demo_checks.tables(platform.cnpg.postgres(*CLUSTER), db["database"], db["schema"])
-    screen.title(f"PostgreSQL itself: database {db['database']}, schema {db['schema']}, version {db['migrationVersion']}")
+    screen.title(
+        f"PostgreSQL itself: database {db['database']}, schema {db['schema']}, version {db['migrationVersion']}"
+    )
     table = RichTable(border_style="dim", header_style="bold")
     for heading in ("Table", "Owner", "Rows", "Row security", "Columns"):
         table.add_column(heading, justify="right" if heading == "Rows" else "left", overflow="fold")
     for item in found:
-        table.add_row(item.name, item.owner, str(item.rows), "on" if item.row_security else "-", ", ".join(item.columns))
+        table.add_row(
+            item.name, item.owner, str(item.rows), "on" if item.row_security else "-", ", ".join(item.columns)
+        )
     screen.show(table)
     if not any(item.name == "orders" and item.row_security for item in found):
         raise DemoError("the migrations have succeeded, but there is no table orders with row security")
@@ -257,27 +272,45 @@ def _show_orders(screen: Screen, platform: Platform) -> None:
         screen.output(f"{exchange.status} {exchange.answer}")
 
 
-def _stay(screen: Screen, client: KubeClient, environment: Path) -> None:
-    """Show the next commands, then the live table until Ctrl-C."""
-    screen.title("Now you, in another terminal")
-    for line, comment in (
-        (f"source {environment}", "this cluster, the operator's settings, and kubectl, helm and domain-operator"),
-        ("kubectl get ameide -A", "every Ameide resource; -o wide has the message"),
-        (f"kubectl describe domain orders -n {SHOP}", "conditions, children and Events"),
-        (f"domain-operator explain returns -n {SHOP}", "why is it not Ready?"),
-        ("domain-operator render -f examples/orders.yaml", "what it compiles to, offline"),
-        ("domain-operator diff -f examples/orders.yaml", "what applying it would change"),
-        (_patch("orders", "image", "ghcr.io/ameide/hostnode-orders:1.1.1"), "a new release"),
-        (_patch("orders", "image", "ghcr.io/ameide/hostnode-orders:1.1.2-bad"), "a bad one: the old pods go on serving"),
-        (_patch("returns", "db.migrationJobImage", "ghcr.io/ameide/hostnode-flyway-migrator:1.1.0"), "mend a migration"),
+def _try_out(client: KubeClient) -> list[tuple[str, str]]:
+    """Commands for the other terminal, each with what it is good for."""
+    return [
+        ("every Ameide resource; -o wide has the message", "kubectl get ameide -A"),
+        ("conditions and Events", f"kubectl describe domain orders -n {SHOP}"),
+        ("why is it not Ready?", f"domain-operator explain returns -n {SHOP}"),
+        ("what a manifest compiles to, offline", "domain-operator render -f examples/orders.yaml"),
+        ("what applying it would change", "domain-operator diff -f examples/orders.yaml"),
+        ("a new release", _patch("orders", "image", "ghcr.io/ameide/hostnode-orders:1.1.1")),
         (
-            f"kubectl annotate domain returns -n {SHOP} --overwrite ameide.io/retry-migration=$(date +%s)",
-            "or just try it again",
+            "a broken one: the old pods go on serving",
+            _patch("orders", "image", "ghcr.io/ameide/hostnode-orders:1.1.2-bad"),
         ),
-        (f"kubectl delete pod -n {SYSTEM} {demo_release.leader(client) or '<leader>'}", "the other replica takes over"),
+        (
+            "try a failed migration again",
+            f"kubectl annotate domain returns -n {SHOP} --overwrite ameide.io/retry-migration=$(date +%s)",
+        ),
+        (
+            "or mend it",
+            _patch("returns", "db.migrationJobImage", "ghcr.io/ameide/hostnode-flyway-migrator:1.1.0"),
+        ),
+        (
+            "the other replica takes over",
+            f"kubectl delete pod -n {SYSTEM} {demo_release.leader(client) or '<leader>'}",
+        ),
+    ]
+
+
+def stay(screen: Screen, client: KubeClient, environment: Path, commands: Sequence[tuple[str, str]]) -> None:
+    """On a terminal: show (comment, command) for another one, and the live table until Ctrl-C."""
+    if not stays_up():
+        return
+    screen.title("Now you, in another terminal")
+    for comment, command in (
+        ("this cluster, the operator's settings; kubectl, helm and domain-operator on PATH", f"source {environment}"),
+        *commands,
     ):
         screen.text(f"# {comment}", "dim")
-        screen.command(line)
+        screen.command(command)
     screen.console.print()
     try:
         screen.follow(

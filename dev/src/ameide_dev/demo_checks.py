@@ -20,7 +20,7 @@ class CheckError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of a schema: its columns with their types, its owner, its rows, and who sees which of them."""
+    """A table of a schema: its owner, columns and number of rows, and whether policies decide who sees which row."""
 
     name: str
     owner: str
@@ -40,7 +40,7 @@ def tables(postgres: Postgres, database: str, schema: str) -> list[Table]:
 
 _TABLES = """
     SELECT c.relname, pg_get_userbyid(c.relowner), c.relrowsecurity,
-           array_agg(a.attname || ' ' || format_type(a.atttypid, NULL) ORDER BY a.attnum)
+           array_agg(a.attname::text ORDER BY a.attnum)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
     WHERE n.nspname = %s AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
     GROUP BY c.oid ORDER BY c.relname
@@ -91,7 +91,9 @@ def order_something(address: tuple[str, int], tenant: str, other: str) -> list[E
         if answer.status_code != httpx.codes.OK:
             raise CheckError(f"GET {url} answered {answer.status_code} instead of 200: {answer.text.strip()}")
         if (order in answer.json()["orders"]) != (who == tenant):
-            raise CheckError(f"tenant {who} should {'' if who == tenant else 'not '}see order {order['id']} of {tenant}")
+            raise CheckError(
+                f"tenant {who} should {'' if who == tenant else 'not '}see order {order['id']} of {tenant}"
+            )
     sent = created.request.content.decode()
     return [
         Exchange("POST", url, tenant, sent, created.status_code, created.text.strip()),

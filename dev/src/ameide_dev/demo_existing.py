@@ -1,18 +1,19 @@
-"""The demo on an existing cluster: a release of the chart, one Domain, and what the operator makes of it.
+"""The demo on an existing cluster: a release of the chart, the examples that can run there, and a clean end.
 
-No images are published for a checkout, so the operator runs on this machine with the kubeconfig's user, in place of the
-chart's Deployment (which gets no replicas), unless an image is named or the cluster has the release already. The
-Domains with a database need PostgreSQL and a node that both run on this machine: they are applied where the cluster is
-one that `python -m ameide_dev up` started. Namespaces that the demo did not make are never touched.
+Who plays the operator: the release that the cluster has already; else the chart's own Deployment, where an image is
+named or a host node can run this checkout; else a process on this machine with the rights of the kubeconfig's user, in
+place of the chart's Deployment, which then gets no replicas. Domains with a database are applied only to a cluster that
+`python -m ameide_dev up` started, as their images and PostgreSQL exist on its host node alone. Namespaces that the demo
+did not make are never touched.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,121 +23,191 @@ from ameide_dev import demo_release
 from ameide_dev.client import KubeClient, condition_of
 from ameide_dev.demo import (
     API,
+    CLUSTER,
     EXAMPLES,
+    FAILING,
     SHOP,
     DemoError,
     at_rest,
+    domain_files,
     fail,
     interrupt_on_termination,
     no_interruption,
     stay,
     unfinished,
 )
-from ameide_dev.demo_screen import Object, Screen, key
-from ameide_dev.operators import OperatorProcess
+from ameide_dev.demo_screen import Screen, key
+from ameide_dev.operators import NAMESPACE as SYSTEM
+from ameide_dev.operators import RELEASE, OperatorProcess
 from ameide_dev.processes import Guard
+
+Object = dict[str, Any]
 
 _READY_SECONDS = 90.0
 _GONE_SECONDS = 60.0
+_STARTING = frozenset({"DeploymentNotReady", "RolloutInProgress"})
+"""What a Domain says whose children are all there, while the cluster cannot start its pods."""
 
 
 def run(kubeconfig: Path, image: str = "", *, keep: bool = False) -> int:
     """The demo on the cluster of `kubeconfig`; returns the exit code.
 
-    image: of the Domain operator, for the chart's Deployment; empty to run the operator here. keep: leave the demo's
-    namespaces and release in the cluster at the end, and this machine's logs.
+    image: of the Domain operator, for the chart's Deployment; empty for the choice that the module describes.
+    keep: leave everything in the cluster at the end.
     """
     screen = Screen()
     screen.title(f"Ameide operators on the cluster of {kubeconfig}")
     directory = Path(tempfile.mkdtemp(prefix="ameide-demo-"))
+    guard, made, running = Guard(), ExitStack(), ExitStack()
     interrupt_on_termination()
     code = 0
-    with ExitStack() as stack:
-        if not keep:
-            stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        guard = stack.enter_context(_guard())
-        client = stack.enter_context(KubeClient.from_kubeconfig(kubeconfig))
-        try:
+    try:
+        with KubeClient.from_kubeconfig(kubeconfig) as client:
             try:
-                _walk(screen, client, kubeconfig, directory, image, guard, stack)
+                _walk(_Demo(screen, client, kubeconfig, directory, guard, made, running), image)
             except KeyboardInterrupt:
                 code = 130
             except Exception as error:
                 code = fail(screen, error, kubeconfig, directory)
             no_interruption()
             if not keep:
-                _clean_up(screen, client, kubeconfig, directory)
-        except Exception as error:
-            # What is left has to be named, whatever became of the rest.
-            screen.text(f"Cleaning up failed: {error}", "red")
-            screen.text(f"What the demo made bears the label {_LABEL}; the release is {demo_release.RELEASE}", "red")
-            code = code or 1
+                with screen.step("clean up", "deleting what the demo made") as step:
+                    made.close()
+                    step.detail = "what the demo made is deleted; the chart keeps its CRDs"
+    except Exception as error:
+        screen.text(f"Cleaning up failed, so that some of it may be left: {error}", "red")
+        code = code or 1
+    finally:
+        running.close()
+        guard.close()
+        shutil.rmtree(directory, ignore_errors=True)
     return code
 
 
-_LABEL = "ameide.dev/demo"
+@dataclass(frozen=True, slots=True)
+class _Demo:
+    """What the steps share. `made` takes back what was put into the cluster, `running` ends what runs here."""
+
+    screen: Screen
+    client: KubeClient
+    kubeconfig: Path
+    directory: Path
+    guard: Guard
+    made: ExitStack
+    running: ExitStack
 
 
-@contextmanager
-def _guard() -> Iterator[Guard]:
-    guard = Guard()
-    try:
-        yield guard
-    finally:
-        guard.close()
-
-
-def _walk(
-    screen: Screen,
-    client: KubeClient,
-    kubeconfig: Path,
-    directory: Path,
-    image: str,
-    guard: Guard,
-    stack: ExitStack,
-) -> None:
-    local = client.find("v1", "Node", "host") is not None and bool(
-        client.list("v1", "Node", label_selector="ameide.dev/host-node=true")
-    )
-    _make_namespaces(client, local)
-    with screen.step("operator", "helm upgrade --install ameide-operators") as step:
-        step.detail = _operator(client, kubeconfig, directory, image, local, guard, stack)
-    if not local:
-        screen.text("Without this machine's PostgreSQL and host node: only examples/catalog.yaml is applied.", "yellow")
-    began = time.monotonic()
-    files = _files(local)
+def _walk(demo: _Demo, image: str) -> None:
+    client, screen = demo.client, demo.screen
+    host_node = bool(client.list("v1", "Node", label_selector="ameide.dev/host-node=true"))
+    _make_namespaces(demo, (SHOP, CLUSTER[0]) if host_node else (SHOP,))
+    with screen.step("operator", "looking for the release, else installing it") as step:
+        ours, step.detail = _operator(demo, image, host_node)
+    files = domain_files() if host_node else [EXAMPLES / "catalog.yaml"]
+    if not ours:
+        # The image that one of them is refused for may well be allowed by the settings of this release.
+        files = [file for file in files if file.parent == EXAMPLES]
+    if not host_node:
+        screen.text("Only examples/catalog.yaml: the others need the PostgreSQL and the host node of a local platform.")
+    screen.title(f"kubectl apply -f {' -f '.join(str(file.relative_to(EXAMPLES.parent)) for file in files)}")
+    if host_node:
+        client.apply_file(EXAMPLES / "10-cluster.yaml")
+    demo.made.callback(_delete_domains, client)
     for file in files:
         client.apply_file(file)
-    screen.title(f"kubectl apply -f {' -f '.join(str(file.relative_to(EXAMPLES.parent)) for file in files)}")
-    environment = demo_release.write_environment(client, kubeconfig, directory)
-
-    def read() -> list[Object]:
-        return client.list(API, "Domain", SHOP)
-
+    environment = demo_release.write_environment(client, demo.kubeconfig, demo.directory)
     try:
-        screen.follow(read, at_rest, timeout=_READY_SECONDS)
-        screen.text(f"All of it took {time.monotonic() - began:.0f} s.", "green")
+        screen.follow(lambda: client.list(API, "Domain", SHOP), at_rest, timeout=_READY_SECONDS)
     except TimeoutError as error:
-        _judge(screen, client, kubeconfig, directory, error)
-    stay(screen, client, environment, [f"domain-operator explain catalog -n {SHOP}", "kubectl get ameide -A"])
+        _judge(demo, error)
+    names = sorted(key(domain).partition("/")[2] for domain in client.list(API, "Domain", SHOP))
+    explained = [name for name in names if f"{SHOP}/{name}" in FAILING] or names[:1]
+    for name in explained:
+        _explain(demo, name)
+    commands = [("every Ameide resource", "kubectl get ameide -A")]
+    stay(screen, client, environment, [*commands, ("what is made of it", f"kubectl get all -n {SHOP}")])
 
 
-def _judge(screen: Screen, client: KubeClient, kubeconfig: Path, directory: Path, error: TimeoutError) -> None:
-    """A pod that does not run here (its image is made up) is no failure of the operator; anything else is."""
-    domains = client.list(API, "Domain", SHOP)
+def _make_namespaces(demo: _Demo, names: Sequence[str]) -> None:
+    """Create the examples' namespaces. Raises DemoError for one that exists: at the end it would be deleted."""
+    for manifest in yaml.safe_load_all((EXAMPLES / "00-namespaces.yaml").read_text()):
+        name = manifest["metadata"]["name"]
+        if name not in names:
+            continue
+        if demo.client.find("v1", "Namespace", name) is not None:
+            raise DemoError(
+                f"namespace {name} exists in this cluster, and the demo deletes the namespaces that it uses; "
+                "delete it yourself if it is left over from a demo, or use another cluster"
+            )
+        demo.client.create(manifest)
+        demo.made.callback(demo.client.delete, "v1", "Namespace", name, wait=_GONE_SECONDS, missing_ok=True)
+
+
+def _operator(demo: _Demo, image: str, host_node: bool) -> tuple[bool, str]:
+    """See that an operator looks after the namespace; returns whether its settings are the demo's, and who it is."""
+    if demo_release.is_installed(demo.kubeconfig):
+        return False, f"the release {RELEASE} that this cluster has already"
+    values: dict[str, Any] = {"watch": {"namespaces": [SHOP]}}
+    if image:
+        values["operators"] = {"domain": {"image": _image_values(image)}}
+    elif host_node:
+        values.update(demo_release.HOST_NODE_VALUES)
+    else:
+        values["defaults"] = {"replicas": 0}
+    if demo.client.find("v1", "Namespace", SYSTEM) is None:
+        demo.made.callback(demo.client.delete, "v1", "Namespace", SYSTEM, wait=_GONE_SECONDS, missing_ok=True)
+    demo.made.callback(demo_release.uninstall, demo.kubeconfig)
+    demo_release.install(demo.kubeconfig, values, demo.directory)
+    if image or host_node:
+        return True, "the chart's Deployment, with its service account"
+    process = OperatorProcess(
+        None,
+        demo.directory / "operator",
+        kubeconfig=demo.kubeconfig.absolute(),
+        settings={"AMEIDE_WATCH__NAMESPACES": SHOP, "AMEIDE_LOG_FORMAT": "text"},
+        guard=demo.guard,
+    )
+    demo.running.callback(process.stop)
+    process.start()
+    return True, "a process on this machine with the rights of this kubeconfig's user; CRDs and roles are the chart's"
+
+
+def _image_values(image: str) -> Mapping[str, str]:
+    """The chart's values for an image reference such as `ghcr.io/ameide/domain-operator:1.0.0`."""
+    name, _, digest = image.partition("@")
+    registry, slash, repository = name.partition("/")
+    repository, _, tag = repository.partition(":")
+    if not slash or not ({".", ":"} & {*registry} or registry == "localhost"):
+        raise DemoError(f"--operator-image {image} names no registry; write registry/repository:tag")
+    return {"registry": registry, "repository": repository, "tag": tag, "digest": digest}
+
+
+def _judge(demo: _Demo, error: TimeoutError) -> None:
+    """A pod that cannot start, as its image is made up, is no failure of the operator; anything else is."""
+    domains = demo.client.list(API, "Domain", SHOP)
     for domain in domains:
         ready = condition_of(domain, "Ready")
-        if ready is None or ready["status"] != "True" and ready["reason"] not in ("DeploymentNotReady", "RolloutInProgress"):
+        waits = ready is not None and (ready["status"] == "True" or ready["reason"] in _STARTING)
+        deployment = f"{domain['metadata']['name']}-domain"
+        if not waits or demo.client.find("apps/v1", "Deployment", deployment, SHOP) is None:
             raise DemoError(f"{error}: {'; '.join(unfinished(domains))}") from error
-        name = domain["metadata"]["name"]
-        if client.find("apps/v1", "Deployment", f"{name}-domain", SHOP) is None:
-            raise DemoError(f"{key(domain)} has no Deployment {name}-domain") from error
-        screen.command(f"domain-operator explain {name} -n {SHOP}")
-        screen.output(demo_release.explain(kubeconfig, SHOP, name, directory / "settings.yaml"))
-    screen.text("The operator did its part; the example's image is not in a registry that this cluster reaches.", "yellow")
+    demo.screen.text(
+        "All children are there, but this cluster cannot start the pods: the example's image is made up. With one of "
+        f'yours: kubectl patch domain catalog -n {SHOP} --type=merge -p \'{{"spec": {{"image": "…"}}}}\'',
+        "yellow",
+    )
 
 
-def _files(local: bool) -> list[Path]:
-    if local:
-        return [EXAMPLES / "10-cluster.yaml", *sorted(EXAMPLES.glob("[!0-9]*.yaml")), *sorted(EXAMPLES.glob("failing/*.yaml"))]
-    return [EXAMPLES / "catalog.yaml"]
+def _explain(demo: _Demo, name: str) -> None:
+    demo.screen.console.print()
+    demo.screen.command(f"domain-operator explain {name} -n {SHOP}")
+    demo.screen.output(demo_release.explain(demo.kubeconfig, SHOP, name, demo.directory / "settings.yaml"))
+
+
+def _delete_domains(client: KubeClient) -> None:
+    """Delete the Domains while their operator still runs: it takes back what it made in other namespaces."""
+    names = [domain["metadata"]["name"] for domain in client.list(API, "Domain", SHOP)]
+    for name in names:
+        client.delete(API, "Domain", name, SHOP, missing_ok=True)
+    for name in names:
+        client.wait_gone(API, "Domain", name, SHOP, timeout=_GONE_SECONDS)

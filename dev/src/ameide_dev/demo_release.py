@@ -90,6 +90,8 @@ def write_environment(client: KubeClient, kubeconfig: Path, directory: Path) -> 
     file.write_text(
         f"export KUBECONFIG={shlex.quote(str(kubeconfig.absolute()))}\n"
         f"export AMEIDE_SETTINGS_FILE={shlex.quote(str(settings))}\n"
+        # kubectl's usual cache may know another cluster by this one's address.
+        f"export KUBECACHEDIR={shlex.quote(str(directory / 'kubectl-cache'))}\n"
         f"export PATH={path}:$PATH\n"
     )
     return file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,6 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.padding import Padding
-from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +24,8 @@ _COLOURS = {"True": "green", "False": "red", "Unknown": "yellow"}
 _TRANSIENT = "yellow"
 _PLAIN_WIDTH = 120
 """Columns where nobody looks at a terminal, as in a CI log."""
+_MESSAGE = 180
+"""Characters of a message in the table."""
 
 
 class Step:
@@ -60,12 +62,18 @@ class Screen:
         """A command that was run or can be run, unbroken so that it can be copied."""
         self.console.print(Text.assemble(("  $ ", "dim"), (line, "cyan")), soft_wrap=True)
 
-    def output(self, text: str, language: str = "") -> None:
-        """What a command or a server answered."""
-        body: RenderableType = Text(text.rstrip("\n"))
-        if language and self.live:
-            body = Syntax(text.rstrip("\n"), language, theme="ansi_dark", background_color="default", word_wrap=True)
-        self.show(body)
+    def output(self, text: str) -> None:
+        """What a command or a server answered: long lines are continued at their own indentation."""
+        for line in text.rstrip("\n").splitlines():
+            indent = "  " + " " * (len(line) - len(line.lstrip()))
+            wrapped = textwrap.wrap(
+                line.strip(),
+                self.console.width,
+                initial_indent=indent,
+                subsequent_indent=indent,
+                break_on_hyphens=False,
+            )
+            self.console.print(Text("\n".join(wrapped)), soft_wrap=True)
 
     @contextmanager
     def step(self, name: str, doing: str, *, spinner: bool = True) -> Iterator[Step]:
@@ -129,7 +137,9 @@ class Screen:
             line = f"Ready={ready} {reason}" + (f", migration {migration}" if migration else "")
             if seen.get(name) != line:
                 seen[name] = line
-                self.text(f"{name:<18} {line:<60} {message}".rstrip()[: _PLAIN_WIDTH * 2])
+                self.text(
+                    textwrap.shorten(f"{name:<18} {line:<60} {message}".rstrip(), 2 * _PLAIN_WIDTH, placeholder=" …")
+                )
 
 
 class _Nothing:
@@ -152,7 +162,6 @@ def summary(domain: Object) -> tuple[str, str, str, str]:
     current = condition_of(domain, "Ready")
     if current is None:
         return "-", "-", "", "waiting for the operator"
-    status: Mapping[str, Any] = domain.get("status") or {}
     message = current.get("message", "") if current["status"] != "True" else ""
     return current["status"], current["reason"], _migration(domain), message
 
@@ -187,15 +196,23 @@ def domain_table(domains: Sequence[Object]) -> Table:
         ("Age", {"no_wrap": True, "justify": "right"}),
         ("Message", {"overflow": "fold", "min_width": 24}),
     ):
-        table.add_column(name, **options)  # type: ignore[arg-type] # a table of keyword arguments of several types
+        table.add_column(name, **options)
     for domain in sorted(domains, key=key):
         ready, reason, migration, message = summary(domain)
         workload = (domain.get("status") or {}).get("workload") or {}
         pods = f"{workload.get('readyReplicas', 0)}/{workload['desiredReplicas']}" if workload.get("name") else "-"
         # Under way is no failure yet: only a Domain whose migration or rollout has ended badly is shown in red.
         colour = _TRANSIENT if _under_way(domain) else _COLOURS.get(ready, "dim")
+        # The table has to fit on the screen to be redrawn in place; `explain` has the whole message.
+        message = textwrap.shorten(message, _MESSAGE, placeholder=" …")
         table.add_row(
-            key(domain), Text(ready, style=colour), Text(reason, style=colour), migration or "-", pods, _age(domain), message
+            key(domain),
+            Text(ready, style=colour),
+            Text(reason, style=colour),
+            migration or "-",
+            pods,
+            _age(domain),
+            message,
         )
     return table
 

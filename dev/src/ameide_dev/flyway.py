@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -126,11 +127,21 @@ def _explain(error: Any) -> str:
     # The text of Flyway's exceptions has the SQL state, the message and the statement; a cause adds the driver's words.
     texts: list[str] = []
     while error is not None:
-        text = str(error.getMessage() or "").strip()
+        text = _readable(str(error.getMessage() or ""))
         if text and not any(text in known for known in texts):
             texts.append(text)
         error = error.getCause()
     return "\n".join(texts)
+
+
+def _readable(text: str) -> str:
+    """Flyway's message without rules and padding, with paths as they are in the container."""
+    # The host node has no mount namespaces: the container's files lie below $AMEIDE_HOST_ROOT.
+    if root := os.environ.get("AMEIDE_HOST_ROOT"):
+        text = text.replace(root, "")
+    lines = (re.sub(r"\s+", " ", line).strip() for line in text.splitlines())
+    # A script's location comes twice when its path is absolute.
+    return "\n".join(re.sub(r"(\S+) \(\1\)$", r"\1", line) for line in lines if line.strip("-"))
 
 
 def write_termination_message(text: str) -> None:

@@ -14,18 +14,17 @@ import threading
 import time
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from ameide_dev.client import KubeClient
 from ameide_dev.controlplane import ControlPlane
+from ameide_dev.hostnode_api import PodApi
 from ameide_dev.hostnode_container import Backoff, Container, timestamp
 from ameide_dev.hostnode_network import Network
 from ameide_dev.hostnode_objects import LABEL, admission, node_object, node_status
-from ameide_dev.hostnode_pod import Pod
+from ameide_dev.hostnode_pod import Node, Pod
 from ameide_dev.hostnode_server import LogServer
 from ameide_dev.images import ImageTable
 from ameide_dev.informer import Informer, Key, key_of
-from ameide_dev.kubeconfig import token_file_user, write_kubeconfig
 from ameide_dev.transport import ApiError, NotFoundError, UnavailableError
 
 log = logging.getLogger(__name__)
@@ -34,23 +33,6 @@ Object = dict[str, Any]
 
 _LEASE_SECONDS = 40
 _HEARTBEAT_SECONDS = 10.0
-_TOKEN_SECONDS = 3600
-
-
-class ApiLookup:
-    """ConfigMaps and Secrets of one namespace, read from the API server each time."""
-
-    def __init__(self, client: KubeClient, namespace: str) -> None:
-        self._client = client
-        self._namespace = namespace
-
-    def config_map(self, name: str) -> Object | None:
-        """A ConfigMap."""
-        return self._client.find("v1", "ConfigMap", name, self._namespace)
-
-    def secret(self, name: str) -> Object | None:
-        """A Secret."""
-        return self._client.find("v1", "Secret", name, self._namespace)
 
 
 class HostNode:
@@ -77,13 +59,12 @@ class HostNode:
         """
         self.name = name
         self.images = images or ImageTable()
-        self.backoff = backoff or Backoff()
-        self.refresh_seconds = refresh_seconds
         self._temporary = directory is None
         self.directory = directory or Path(tempfile.mkdtemp(prefix="ameide-hostnode-"))
         self.network = Network(name, self.directory / "hosts")
         self._client = client
-        self._ca = ca
+        api = PodApi(client, ca, name)
+        self._node = Node(self.images, self.network, api, backoff or Backoff(), refresh_seconds)
         self._pods: dict[Key, Pod] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -191,7 +172,7 @@ class HostNode:
             over = item.get("status", {}).get("phase") in ("Succeeded", "Failed")
             if over and not item["metadata"].get("deletionTimestamp"):
                 return
-            pod = Pod(self, item, self.directory / "pods" / item["metadata"]["uid"])
+            pod = Pod(self._node, item, self.directory / "pods" / item["metadata"]["uid"])
             self._pods[key] = pod
         pod.start()
 
@@ -199,103 +180,6 @@ class HostNode:
         with self._lock:
             found = self._pods.get((namespace, pod))
         return found.container(container) if found else None
-
-    # What a pod needs of its node.
-
-    def lookup(self, namespace: str) -> ApiLookup:
-        """Where a pod's ConfigMaps and Secrets come from."""
-        return ApiLookup(self._client, namespace)
-
-    def token(self, pod: Object, audience: str, seconds: int) -> str:
-        """A token of the pod's service account, bound to the pod."""
-        metadata, spec = pod["metadata"], pod["spec"]
-        account = spec.get("serviceAccountName", "default")
-        answer = self._client.request(
-            "POST",
-            f"/api/v1/namespaces/{metadata['namespace']}/serviceaccounts/{account}/token",
-            body={
-                "apiVersion": "authentication.k8s.io/v1",
-                "kind": "TokenRequest",
-                "spec": {
-                    "audiences": [audience] if audience else None,
-                    "expirationSeconds": max(seconds, 600),
-                    "boundObjectRef": {
-                        "apiVersion": "v1",
-                        "kind": "Pod",
-                        "name": metadata["name"],
-                        "uid": metadata["uid"],
-                    },
-                },
-            },
-        )
-        return str(answer["status"]["token"])
-
-    def kubeconfig(self, pod: Object, folder: Path) -> Path:
-        """A kubeconfig of the pod's service account, its token in a file beside it."""
-        token = folder / "token"
-        token.touch(mode=0o600)
-        token.write_text(self.token(pod, "", _TOKEN_SECONDS))
-        return write_kubeconfig(
-            folder / "config",
-            server=self._client.transport.server,
-            ca_pem=self._ca.read_bytes(),
-            user=token_file_user(token),
-            namespace=pod["metadata"]["namespace"],
-        )
-
-    def api_address(self) -> tuple[str, int]:
-        """Where the API server listens."""
-        url = urlsplit(self._client.transport.server)
-        return url.hostname or "127.0.0.1", url.port or 443
-
-    def write_status(self, pod: Object, status: Object) -> None:
-        """Write a pod's status. Raises NotFoundError, ApiError, UnavailableError."""
-        metadata = pod["metadata"]
-        patch = {"metadata": {"uid": metadata["uid"]}, "status": status}
-        self._client.merge_patch("v1", "Pod", metadata["name"], patch, metadata["namespace"], subresource="status")
-
-    def finish(self, pod: Object) -> None:
-        """Let the API server forget a pod whose containers have ended."""
-        metadata = pod["metadata"]
-        self._client.request(
-            "DELETE",
-            f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}",
-            body={
-                "apiVersion": "v1",
-                "kind": "DeleteOptions",
-                "gracePeriodSeconds": 0,
-                "preconditions": {"uid": metadata["uid"]},
-            },
-        )
-
-    def event(self, pod: Object, reason: str, message: str) -> None:
-        """Record a Warning event on a pod, once for each message."""
-        metadata = pod["metadata"]
-        now = timestamp()
-        name = f"{metadata['name'][:200]}.{abs(hash((metadata['uid'], reason, message))):016x}"
-        item = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": name, "namespace": metadata["namespace"]},
-            "involvedObject": {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "name": metadata["name"],
-                "namespace": metadata["namespace"],
-                "uid": metadata["uid"],
-            },
-            "type": "Warning",
-            "reason": reason,
-            "message": message[:1024],
-            "source": {"component": "kubelet", "host": self.name},
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
-        }
-        try:
-            self._client.create(item)
-        except (ApiError, UnavailableError) as error:
-            log.debug("event on pod %s: %s", metadata["name"], error)
 
     # The node itself.
 

@@ -8,6 +8,7 @@ Object = dict[str, Any]
 LABEL = "ameide.dev/host-node"
 """On the Node, on its taint, and (by the policy) on every pod that runs there."""
 
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _POLICY = "host-node.ameide.dev"
 
 # Also the node selector and the toleration; both may be absent or may hold the user's own entries.
@@ -115,6 +116,6 @@ def node_status(name: str, log_port: int, now: str) -> Object:
             "kubeletVersion": "v1.36.3",
             "kubeProxyVersion": "",
             "operatingSystem": "linux",
-            "architecture": "amd64",
+            "architecture": _ARCHITECTURES.get(os.uname().machine, os.uname().machine),
         },
     }

@@ -6,13 +6,15 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ameide_dev import hostnode_network as network
 from ameide_dev import hostnode_status, images
+from ameide_dev.hostnode_api import PodApi
 from ameide_dev.hostnode_container import Backoff, Container, timestamp
-from ameide_dev.hostnode_env import Lookup, NotResolvedError, command_line, resolve
+from ameide_dev.hostnode_env import NotResolvedError, command_line, resolve
 from ameide_dev.hostnode_probes import Surroundings
 from ameide_dev.hostnode_volumes import Volumes
 from ameide_dev.images import Image, ImageTable
@@ -26,27 +28,15 @@ HOST_IP = "127.0.0.1"
 _PYTHON_STARTUP = images.IMAGES / "python"
 
 
-class Node(Protocol):
-    """What a pod needs of its node."""
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What all pods of a node share. `refresh_seconds`: how often volumes are looked at for changes."""
 
     images: ImageTable
     network: network.Network
+    api: PodApi
     backoff: Backoff
     refresh_seconds: float
-
-    def lookup(self, namespace: str) -> Lookup: ...
-
-    def token(self, pod: Object, audience: str, seconds: int) -> str: ...
-
-    def kubeconfig(self, pod: Object, folder: Path) -> Path: ...
-
-    def api_address(self) -> tuple[str, int]: ...
-
-    def write_status(self, pod: Object, status: Object) -> None: ...
-
-    def finish(self, pod: Object) -> None: ...
-
-    def event(self, pod: Object, reason: str, message: str) -> None: ...
 
 
 class Pod:
@@ -89,8 +79,8 @@ class Pod:
             pod,
             folder / "volumes",
             addresses,
-            node.lookup(self._namespace),
-            lambda audience, seconds: node.token(self._pod, audience, seconds),
+            node.api.lookup(self._namespace),
+            lambda audience, seconds: node.api.token(self._pod, audience, seconds),
         )
         self._thread = threading.Thread(target=self._run, name=f"pod-{pod['metadata']['name']}", daemon=True)
 
@@ -181,7 +171,7 @@ class Pod:
             if (at := container.startable_at) is not None:
                 due.append(at)
             for failure in container.probe():
-                self._node.event(self._pod, "Unhealthy", failure)
+                self._node.api.event(self._pod, "Unhealthy", failure)
             if (at := container.next_probe()) is not None:
                 due.append(at)
         self._report()
@@ -196,7 +186,7 @@ class Pod:
             if not self._volumes_ready:
                 for container in (*self._inits, *self._mains):
                     container.wait_for("ContainerCreating")
-                self._node.event(self._pod, "FailedMount", f"MountVolume.SetUp failed: {error}")
+                self._node.api.event(self._pod, "FailedMount", f"MountVolume.SetUp failed: {error}")
                 return False
         self._refreshed = now
         self._volumes_ready = True
@@ -232,7 +222,7 @@ class Pod:
             container.wait_for(reason, f'Back-off pulling image "{container.spec["image"]}": not found')
             return
         try:
-            variables = resolve(self._pod, container.spec, self._addresses, self._node.lookup(self._namespace))
+            variables = resolve(self._pod, container.spec, self._addresses, self._node.api.lookup(self._namespace))
         except NotResolvedError as error:
             container.wait_for("CreateContainerConfigError", str(error))
             return
@@ -255,7 +245,7 @@ class Pod:
     def _environment(self, container: Container, image: Image, variables: Mapping[str, str]) -> dict[str, str]:
         """What the process sees: nothing of the platform's own environment but PATH, and the host node's hints."""
         path = [str(folder) for folder in image.path]
-        host, port = self._node.api_address()
+        host, port = self._node.api.api_address()
         env = {
             "PATH": os.pathsep.join([*path, os.environ.get("PATH", os.defpath)]),
             "HOME": str(container.root),
@@ -273,7 +263,7 @@ class Pod:
         }
         env["PYTHONPATH"] = os.pathsep.join([str(_PYTHON_STARTUP), *filter(None, [env.get("PYTHONPATH")])])
         if image.kubeconfig:
-            env["KUBECONFIG"] = str(self._node.kubeconfig(self._pod, _made(self.folder / "kube")))
+            env["KUBECONFIG"] = str(self._node.api.kubeconfig(self._pod, _made(self.folder / "kube")))
         else:
             env |= {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": str(port)}
         # libpq resolves names itself, past any file of ours; it takes the address from here and the name for TLS.
@@ -315,7 +305,7 @@ class Pod:
         if inits:
             status["initContainerStatuses"] = inits
         if status != self._written:
-            self._node.write_status(self._pod, status)
+            self._node.api.write_status(self._pod, status)
             # Kept in the copy too: times of conditions are carried over from there.
             self._pod = {**self._pod, "status": {**self._pod.get("status", {}), **status}}
             self._written = status
@@ -336,7 +326,7 @@ class Pod:
         while not self._vanished:
             try:
                 self._report()
-                self._node.finish(self._pod)
+                self._node.api.finish(self._pod)
             except NotFoundError:
                 return
             except (ApiError, UnavailableError) as error:

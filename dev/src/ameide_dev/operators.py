@@ -56,11 +56,12 @@ class OperatorProcess:
     """One replica of an operator as a process on this machine, with its ServiceAccount's token and rights.
 
     settings: `AMEIDE_*` variables over what every such process gets (a free port, leader election off).
+    kubeconfig: whose user the operator is instead of its ServiceAccount; needed where `control_plane` is None.
     """
 
     def __init__(
         self,
-        control_plane: ControlPlane,
+        control_plane: ControlPlane | None,
         directory: Path,
         *,
         operator: str = "domain",
@@ -72,9 +73,11 @@ class OperatorProcess:
         directory.mkdir(parents=True, exist_ok=True)
         self.service_account = f"{RELEASE}-{operator}"
         self.user = f"system:serviceaccount:{NAMESPACE}:{self.service_account}"
-        self._kubeconfig = kubeconfig or control_plane.kubeconfig_for_service_account(
-            NAMESPACE, self.service_account, directory
-        )
+        if kubeconfig is None:
+            if control_plane is None:
+                raise ValueError("an operator needs a control plane of ours to get a token from, or a kubeconfig")
+            kubeconfig = control_plane.kubeconfig_for_service_account(NAMESPACE, self.service_account, directory)
+        self._kubeconfig = kubeconfig
         self._module = f"{operator}_operator.main"
         self._settings = dict(settings or {})
         self._ports = Ports()

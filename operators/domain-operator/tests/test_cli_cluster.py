@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from harness import OWN, Domains
 
 from ameide_dev.client import KubeClient
 from ameide_dev.platform import Platform
-from domain_operator.main import main
+from ameide_shared.cli import program
+from ameide_shared.kube.resources import PROCESS
+from domain_operator.main import DEFINITION, main
 
 KEYS = [
     "kind", "namespace", "name", "ready", "reason", "message", "source", "generation", "observedGeneration", "paused",
@@ -81,6 +84,19 @@ def test_diff_tells_the_coming_change_and_is_empty_at_rest(run: Run, domains: Do
     assert run("diff", "-f", "-", manifest=change).exit_code == 0, "what was told has come true"
 
 
+def test_diff_of_a_rollback_raises_the_number_of_the_old_revision(run: Run, domains: Domains) -> None:
+    domains.create()
+    domains.ready()
+    domains.patch(image="ghcr.io/ameide/orders-domain:1.13.0")
+    domains.ready()
+    result = run("diff", "-f", "-", manifest=domains.manifest())
+    assert result.exit_code == 1, result.stderr
+    revision, deployment = (part for part in result.stdout.split("--- ") if part)
+    assert revision.startswith("ControllerRevision ")
+    assert [line for line in revision.splitlines()[2:] if line[0] in "+-"] == ["-revision: 1", "+revision: 3"]
+    assert "+          image: ghcr.io/ameide/orders-domain:1.12.3\n" in deployment
+
+
 def test_diff_with_a_database_never_shows_values(run: Run, domains: Domains, cluster: str) -> None:
     name = domains.namespace.replace("-", "_")
     db = {
@@ -88,13 +104,14 @@ def test_diff_with_a_database_never_shows_values(run: Run, domains: Domains, clu
         "schema": "orders",
         "database": f"d_{name}"[:63],
         "role": f"r_{name}"[:57],
-        "migrationJobImage": "ghcr.io/ameide/scenario-migrator-ok:1",
+        "migrationJobImage": "ghcr.io/ameide/hostnode-flyway-migrator:1.1.0",
     }
-    domains.create(db=db)
+    spec = {"db": db, "image": "ghcr.io/ameide/hostnode-orders:1.1.0"}
+    domains.create(**spec)
     domains.ready(timeout=60)
-    assert run("diff", "-f", "-", manifest=domains.manifest(db=db)).exit_code == 0
+    assert run("diff", "-f", "-", manifest=domains.manifest(**spec)).exit_code == 0
 
-    rotated = domains.manifest(db=db)
+    rotated = domains.manifest(**spec)
     rotated["metadata"]["annotations"] = {"ameide.io/rotate-password": "1"}
     result = run("diff", "-f", "-", manifest=rotated)
     assert result.exit_code == 1, result.stderr
@@ -168,6 +185,21 @@ def test_explain_of_nothing_is_trouble(run: Run, namespace: str) -> None:
     result = run("explain", "orders", "-n", namespace)
     assert result.exit_code == 2
     assert f"there is no Domain {namespace}/orders" in result.stderr
+
+
+def test_explain_takes_the_namespace_from_the_name(run: Run, alone: Domains) -> None:
+    alone.create()
+    assert run("explain", f"{alone.namespace}/orders").exit_code == 1
+    assert run("explain", f"{alone.namespace}/orders", "-n", "default").exit_code == 2
+
+
+def test_without_the_crd_its_installation_is_told(chart: Platform, namespace: str) -> None:
+    without = program(replace(DEFINITION, resource=PROCESS))
+    result = CliRunner().invoke(
+        without, ["explain", "orders", "-n", namespace], env={"KUBECONFIG": str(chart.kubeconfig)}
+    )
+    assert result.exit_code == 2
+    assert "the cluster does not know processes.ameide.io; install the CRD: " in result.stderr
 
 
 def test_explain_makes_do_with_few_rights(run: Run, chart: Platform, alone: Domains) -> None:

@@ -97,8 +97,18 @@ def test_a_failed_migration_is_told_from_the_blocker_down() -> None:
     assert "hunter22" not in words
 
 
+def test_the_object_that_the_blocker_names_is_told_of() -> None:
+    status = {"conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"namespace": "shop", "name": "orders-migrate-1"}}
+    older = {**job, "metadata": {"namespace": "shop", "name": "orders-migrate-0"}, "status": status}
+    told = explanation(DEFINITION, found(domain(FAILED), {**job, "status": status}, older), NOW)
+    jobs = [child for child in told["children"] if child["kind"] == "Job"]
+    assert [(child["name"], child["reason"]) for child in jobs] == [("orders-migrate-1", "DeadlineExceeded")]
+    assert jobs[0]["cause"] == "did not finish in time"
+
+
 def test_ready_is_ready() -> None:
-    told = explanation(DEFINITION, found(domain(READY)), NOW)
+    told = explanation(DEFINITION, found(domain(READY), leases=[]), NOW)
     assert (told["ready"], told["blocker"], told["chain"], told["advice"]) == (True, None, [], [])
     assert narrative(told, NOW).plain == "Domain shop/orders is Ready: AllResourcesHealthy"
 

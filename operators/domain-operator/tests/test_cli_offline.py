@@ -96,6 +96,15 @@ def test_render_with_observed_objects_shows_the_plan_for_now(tmp_path: Path) -> 
     assert "# changes spec.template.spec.containers[name=domain].image: ghcr.io/ameide/o:1 should be" in result.stdout
 
 
+def test_render_of_the_next_step_stops_where_the_operator_would() -> None:
+    result = run("render", "-f", case("database"), "--stage", "next")
+    assert result.exit_code == 0
+    kinds = [document["kind"] for document in yaml.safe_load_all(result.stdout) if document]
+    assert "DatabaseRole" in kinds
+    assert not {"Job", "Deployment"} & set(kinds)
+    assert "DBReady: progressing, DatabaseProvisioning" in result.stdout
+
+
 def test_render_with_nothing_observed_waits_for_the_namespace(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("apiVersion: example.org/v1\nkind: Thing\nmetadata: {name: x}\n")
     result = run("render", "-f", case("plain"), "--observed", tmp_path)

@@ -105,6 +105,19 @@ def read(manifests: Iterable[Manifest]) -> list[Revision]:
     return sorted(found, key=lambda revision: (revision.number, revision.digest))
 
 
+def with_running(revisions: Sequence[Revision], deployment: Manifest | None, recorded: str) -> list[Revision]:
+    """The revisions, and the one that runs where its ControllerRevision has been deleted.
+
+    Without it an older one would count as the current. `deployment` is the live one, `recorded` the current revision
+    that status names: a Deployment that somebody stamped otherwise is not believed.
+    """
+    template = ((deployment or {}).get("spec") or {}).get("template") or {}
+    stamped = ((template.get("metadata") or {}).get("annotations") or {}).get(names.ANNOTATION_REVISION)
+    if not recorded or stamped != recorded or find(revisions, recorded) is not None:
+        return list(revisions)
+    return [*revisions, Revision(recorded, next_number(revisions), template)]
+
+
 def current(revisions: Sequence[Revision]) -> Revision | None:
     """The revision that is released: the one with the highest number."""
     return max(revisions, key=lambda revision: (revision.number, revision.digest), default=None)

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from ameide_shared import vocabulary as v
 from ameide_shared.builders.deployment import Rollout as DeploymentRollout
 from ameide_shared.builders.deployment import deployment
-from ameide_shared.builders.identity import Primitive
+from ameide_shared.builders.identity import Primitive, is_owned
 from ameide_shared.builders.pod import for_track
 from ameide_shared.kube.resources import (
     CONTROLLER_REVISION,
@@ -221,7 +221,7 @@ def _rejected(digest: str, message: str) -> Stage:
 
 def _drop_canary(workload: Workload, why: str) -> tuple[Delete, ...]:
     live = workload.objects.get(DEPLOYMENT, workload.primitive.namespace, workload.primitive.canary_name)
-    if live is None or live["metadata"].get("deletionTimestamp"):
+    if live is None or live["metadata"].get("deletionTimestamp") or not is_owned(workload.primitive, live):
         return ()
     return (Delete(DEPLOYMENT, key_of(live), live["metadata"]["uid"], f"the canary goes: {why}"),)
 
@@ -295,7 +295,17 @@ def workload_stage(workload: Workload, template: PodTemplate | None, replicas: i
             remedy=cause.remedy,
             retry_at=until,
         )
-    return _not_ready(f"{state.ready} of {state.desired} pods are ready, {state.updated} are up to date", what)
+    message = f"{state.ready} of {state.desired} pods are ready, {state.updated} are up to date"
+    if _told_of_rollout(workload):
+        # To whoever looks on it is still the same phase: one reason, one status write.
+        return Stage(v.WORKLOAD_READY, State.PROGRESSING, Reason.RolloutInProgress, message, object=what)
+    return _not_ready(message, what)
+
+
+def _told_of_rollout(workload: Workload) -> bool:
+    """Whether status says that the Deployment moves, and nothing else since."""
+    conditions = workload.recorded.get("conditions") or ()
+    return any(c["type"] == v.WORKLOAD_READY and c["reason"] == Reason.RolloutInProgress for c in conditions)
 
 
 def _starting_until(workload: Workload, cause: Cause, pods: Sequence[Manifest]) -> datetime | None:

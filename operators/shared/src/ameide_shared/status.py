@@ -214,6 +214,7 @@ def significant(status: Mapping[str, Any]) -> Any:
             (c["type"], c["status"], c["reason"], c.get("observedGeneration")) for c in status.get("conditions", ())
         ),
         blocker.get("reason"),
+        bool(blocker.get("remedy")),  # from "it is under way" to "somebody has to act", and back
         status.get("revision"),
         status.get("db"),
         status.get("canary"),

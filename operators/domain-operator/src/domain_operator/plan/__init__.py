@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from ameide_shared import revisions as releases
-from ameide_shared.builders.identity import Primitive
+from ameide_shared.builders.identity import Primitive, is_owned
 from ameide_shared.builders.pod import BACKEND, Extras, pod_template
 from ameide_shared.builders.serviceaccount import service_account_name
 from ameide_shared.kube.resources import (
@@ -31,7 +31,7 @@ from ameide_shared.revisions import PodTemplate
 from ameide_shared.rollout import Workload, main_deployment, plan_rollout, with_config, workload_stage
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.stages import Stage, State, blocked, done, first_blocker
-from ameide_shared.tenancy import is_owned, tenant_of
+from ameide_shared.tenancy import tenant_of
 from domain_operator.observed import Observed
 from domain_operator.plan.acceptance import accept, network_profile
 from domain_operator.plan.binding import Binding, bind, connection_env
@@ -72,9 +72,10 @@ def plan(manifest: Manifest, observed: Observed, settings: DomainSettings, now: 
 
 def _plan(ctx: Context, binding: Binding | None) -> Plan:
     accepted = accept(ctx)
-    revisions = releases.read(
-        revision for revision in ctx.observed.children(CONTROLLER_REVISION) if is_owned(ctx.primitive, revision)
-    )
+    recorded = ((ctx.manifest.get("status") or {}).get("revision") or {}).get("current", "")
+    running = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.child_name)
+    kept = [live for live in ctx.observed.children(CONTROLLER_REVISION) if is_owned(ctx.primitive, live)]
+    revisions = releases.with_running(releases.read(kept), running, recorded)
     database = _database(ctx, binding, accepted)
     migration = _migration(ctx, binding, accepted, database.stage, revisions)
     gates = (accepted, database.stage, migration.stage)
@@ -99,17 +100,17 @@ def _plan(ctx: Context, binding: Binding | None) -> Plan:
     )
     actions: list[Action] = []
     profile = network_profile(ctx)
-    if profile is not None and (accepted.done or rollout.template is not None):
+    if accepted.done or rollout.template is not None:
         held_already = FINALIZER in (ctx.manifest["metadata"].get("finalizers") or ())
         if binding is not None and binding.provisioned and not held_already:
             actions.append(AddFinalizer(FINALIZER, "the database outlives the Domain's own children"))
-        actions += before_pods(ctx, binding, profile)
+        actions += before_pods(ctx, binding, profile, rollout.template)
         actions += database.actions
         actions += migration.actions
         actions += rollout.actions
         actions += main_deployment(pods, rollout.template) if rollout.template is not None else ()
         actions += beside_pods(ctx)
-        actions += other_service_accounts(ctx)
+        actions += other_service_accounts(ctx, rollout.template)
     workload = workload_stage(pods, rollout.template, _replicas_of(actions), first_blocker(gates))
     stages = (*gates, *((rollout.stage,) if rollout.stage else ()), workload)
     facts: dict[str, Any] = {

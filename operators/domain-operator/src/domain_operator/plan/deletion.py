@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from ameide_shared import vocabulary as v
-from ameide_shared.builders.identity import bounded_name
+from ameide_shared.builders.identity import bounded_name, is_owned
 from ameide_shared.builders.job import job
 from ameide_shared.builders.pod import one_shot_template
 from ameide_shared.kube.resources import (
@@ -66,7 +66,9 @@ def _workload(ctx: Context) -> list[Action]:
         Delete(resource, key_of(live), live["metadata"]["uid"], "the Domain is being deleted")
         for resource in (HORIZONTAL_POD_AUTOSCALER, DEPLOYMENT, JOB)
         for live in ctx.observed.objects.list(resource, ctx.primitive.namespace)
-        if not live["metadata"].get("deletionTimestamp") and live["metadata"]["name"] != _drop_job_name(ctx)
+        if is_owned(ctx.primitive, live)
+        and not live["metadata"].get("deletionTimestamp")
+        and live["metadata"]["name"] != _drop_job_name(ctx)
     ]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ameide_shared import vocabulary as v
-from ameide_shared.builders.identity import bounded_name
+from ameide_shared.builders.identity import bounded_name, is_owned
 from ameide_shared.builders.job import job
 from ameide_shared.builders.pod import Extras, job_template, one_shot_container
 from ameide_shared.kube.resources import JOB, Manifest, key_of
@@ -34,6 +34,8 @@ from domain_operator.spec import Migrations
 MIGRATION_SUCCEEDED: Final = "MigrationSucceeded"
 ANNOTATION_KEY: Final = "ameide.io/migration-key"
 ANNOTATION_IMAGE: Final = "ameide.io/image"
+MIGRATE: Final = "migrate"
+"""Name of the container that migrates."""
 _PODS_LAG_SECONDS: Final = 5.0
 _VERSION_IN_LOG: Final = (
     re.compile(
@@ -104,14 +106,14 @@ def _run(ctx: Context, binding: Binding, key: str, current: Revision | None, pru
     live = ctx.observed.objects.get(JOB, ctx.primitive.namespace, name)
     what = f"Job {name}"
     if live is None:
-        running = _running_job(ctx, name)
+        running = _running_job(ctx, name) or _running_pod(ctx)
         if running is not None:
             stage = Stage(
                 MIGRATION_SUCCEEDED,
                 State.PROGRESSING,
                 Reason.MigrationPending,
-                f"waits for the running migration Job {running}; two migrations of one schema never run together",
-                object=f"Job {running}",
+                f"waits for the running migration {running}; two migrations of one schema never run together",
+                object=running,
             )
             return Migration(stage, key, actions=prune, facts=_recorded(ctx))
         stage = _running(what, f"migration Job {name} is being started")
@@ -174,7 +176,7 @@ def migration_job(ctx: Context, binding: Binding, name: str, key: str) -> dict[s
     template = job_template(
         ctx.primitive,
         ctx.spec,
-        name="migrate",
+        name=MIGRATE,
         image=(db.migration_job_image if db else None) or ctx.spec.image,
         defaults=ctx.settings.pods,
         otlp_endpoint=ctx.settings.otel.endpoint,
@@ -200,7 +202,7 @@ def jobs_of(ctx: Context) -> list[Manifest]:
     jobs = [
         job
         for job in ctx.observed.objects.list(JOB, ctx.primitive.namespace)
-        if ANNOTATION_KEY in (job["metadata"].get("annotations") or {})
+        if ANNOTATION_KEY in (job["metadata"].get("annotations") or {}) and is_owned(ctx.primitive, job)
     ]
     return sorted(jobs, key=lambda job: (job["metadata"].get("creationTimestamp") or "", job["metadata"]["name"]))
 
@@ -209,7 +211,19 @@ def _running_job(ctx: Context, besides: str) -> str | None:
     for other in jobs_of(ctx):
         name = other["metadata"]["name"]
         if name != besides and job_state(other, ()).phase is JobPhase.RUNNING:
-            return str(name)
+            return f"Job {name}"
+    return None
+
+
+def _running_pod(ctx: Context) -> str | None:
+    """A migration's pod whose Job is gone: deleted without it, or faster than the pod could end."""
+    for pod in ctx.observed.pods():
+        containers = (pod.get("spec") or {}).get("containers") or ()
+        migrates = pod["metadata"]["namespace"] == ctx.primitive.namespace and any(
+            container["name"] == MIGRATE for container in containers
+        )
+        if migrates and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
+            return f"Pod {pod['metadata']['name']}"
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ameide_shared.builders.hpa import hpa
+from ameide_shared.builders.identity import is_owned
 from ameide_shared.builders.network import NetworkProfile
 from ameide_shared.builders.networkpolicy import database_egress, endpoint_egress, network_policy
 from ameide_shared.builders.pdb import pdb, wants_pdb
@@ -12,7 +13,9 @@ from ameide_shared.builders.serviceaccount import service_account, service_accou
 from ameide_shared.builders.servicemonitor import service_monitor
 from ameide_shared.kube.resources import (
     CNPG_CLUSTER,
+    DEPLOYMENT,
     HORIZONTAL_POD_AUTOSCALER,
+    JOB,
     POD_DISRUPTION_BUDGET,
     SERVICE_ACCOUNT,
     SERVICE_MONITOR,
@@ -20,18 +23,24 @@ from ameide_shared.kube.resources import (
     key_of,
 )
 from ameide_shared.plan import Action, Delete, Ensure
-from ameide_shared.tenancy import is_owned
+from ameide_shared.revisions import PodTemplate
+from ameide_shared.workload import JobPhase, job_state
 from domain_operator.plan.binding import Binding
 from domain_operator.plan.context import Context
 
 
-def before_pods(ctx: Context, binding: Binding | None, profile: NetworkProfile) -> list[Action]:
-    """What must be there before the first pod, migration pods included: identity, address and borders."""
+def before_pods(
+    ctx: Context, binding: Binding | None, profile: NetworkProfile | None, template: PodTemplate | None
+) -> list[Action]:
+    """What must be there before the first pod, migration pods included: identity, address and borders.
+
+    `template` is what runs, which may be older than the spec. Without a profile the borders stay as they are.
+    """
     actions: list[Action] = []
-    account = service_account_name(ctx.primitive, ctx.spec)
-    live = ctx.observed.objects.get(SERVICE_ACCOUNT, ctx.primitive.namespace, account)
-    if live is None or is_owned(ctx.primitive, live):
-        actions.append(Ensure(service_account(ctx.primitive, account), "identity of the pods"))
+    for account in sorted({service_account_name(ctx.primitive, ctx.spec), *_account_of(template)}):
+        live = ctx.observed.objects.get(SERVICE_ACCOUNT, ctx.primitive.namespace, account)
+        if live is None or is_owned(ctx.primitive, live):
+            actions.append(Ensure(service_account(ctx.primitive, account), "identity of the pods"))
     actions.append(Ensure(service(ctx.primitive, BACKEND), "address of the pods"))
     egress = []
     if binding is not None and _cluster_is_known(ctx, binding):
@@ -40,9 +49,10 @@ def before_pods(ctx: Context, binding: Binding | None, profile: NetworkProfile) 
         telemetry = endpoint_egress(ctx.settings.otel.endpoint, ctx.primitive.namespace)
         if telemetry is not None:
             egress.append(telemetry)
-    ports = [port.number for port in BACKEND.ports]
-    policy = network_policy(ctx.primitive, profile, ports, extra_egress=egress)
-    actions.append(Ensure(policy, f"network profile {ctx.spec.security.network_profile}"))
+    if profile is not None:
+        ports = [port.number for port in BACKEND.ports]
+        policy = network_policy(ctx.primitive, profile, ports, extra_egress=egress)
+        actions.append(Ensure(policy, f"network profile {ctx.spec.security.network_profile}"))
     return actions
 
 
@@ -73,14 +83,23 @@ def beside_pods(ctx: Context) -> list[Action]:
     return actions
 
 
-def other_service_accounts(ctx: Context) -> list[Action]:
-    """ServiceAccounts that we made for an earlier spec.security.serviceAccountName."""
-    wanted = service_account_name(ctx.primitive, ctx.spec)
+def other_service_accounts(ctx: Context, template: PodTemplate | None) -> list[Action]:
+    """ServiceAccounts that we made for an earlier spec.security.serviceAccountName, once no pod is made with them."""
+    jobs = [job for job in ctx.observed.children(JOB) if job_state(job).phase is JobPhase.RUNNING]
+    workloads = [*ctx.observed.children(DEPLOYMENT), *jobs]
+    templates = [template, *((live.get("spec") or {}).get("template") for live in workloads)]
+    used = {service_account_name(ctx.primitive, ctx.spec), *(name for each in templates for name in _account_of(each))}
     return [
         Delete(SERVICE_ACCOUNT, key_of(live), live["metadata"]["uid"], "another ServiceAccount is used now")
         for live in ctx.observed.objects.list(SERVICE_ACCOUNT, ctx.primitive.namespace)
-        if live["metadata"]["name"] != wanted and is_owned(ctx.primitive, live)
+        if live["metadata"]["name"] not in used and is_owned(ctx.primitive, live)
     ]
+
+
+def _account_of(template: PodTemplate | None) -> set[str]:
+    """The ServiceAccount of a pod template, if it names one."""
+    name = ((template or {}).get("spec") or {}).get("serviceAccountName")
+    return {name} if name else set()
 
 
 def _unwanted(ctx: Context, resource: ResourceType, reason: str) -> list[Action]:

@@ -38,6 +38,8 @@ def reported() -> Iterator[None]:
         raise Trouble(f"the API server: {error.message}") from None
     except (ChildConflict, ImmutableField) as error:
         raise Trouble(error.message) from None
+    except BrokenPipeError:
+        raise  # whoever read the output has seen enough; click ends quietly
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
         raise Trouble(f"{what}{error.strerror or error}") from None

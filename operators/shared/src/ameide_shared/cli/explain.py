@@ -30,7 +30,10 @@ def explain_command(definition: Definition) -> click.Command:
     @cluster_options
     def command(name: str, namespace: str | None, output: str, kubeconfig: str | None, context: str | None) -> None:
         async def work(client: ApiClient, default_namespace: str) -> int:
-            key = ObjectKey(namespace or default_namespace, name)
+            where, _, bare = name.rpartition("/")
+            if where and namespace and where != namespace:
+                raise Trouble(f"{name} names namespace {where}, and --namespace {namespace}; leave out one of them")
+            key = ObjectKey(where or namespace or default_namespace, bare)
             now = utc_now()
             found = await collect(client, definition, key, load(definition.settings), now)
             if found is None:
@@ -48,8 +51,9 @@ def explain_command(definition: Definition) -> click.Command:
 
     command.help = f"""Say why a {kind} is not Ready, and what to do about it.
 
-    It reads the status that the operator wrote, the children, their pods and recent Events. Where the operator has not
-    seen the {kind} (or its last change) yet, the plan is made here, and the operator's Lease tells whether it runs.
+    NAME may be NAMESPACE/NAME. It reads the status that the operator wrote, the children, their pods and recent Events.
+    Where the operator has not seen the {kind} (or its last change) yet, the plan is made here, and the operator's Lease
+    tells whether it runs.
 
     \b
     JSON: {{kind, namespace, name, ready, reason, message, source: status|plan, generation, observedGeneration, paused,

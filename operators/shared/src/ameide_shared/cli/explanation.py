@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from ameide_shared.cli.definition import Definition
-from ameide_shared.cli.gather import Gathered, gather
+from ameide_shared.cli.gather import Gathered, find, gather, require_api
 from ameide_shared.diagnosis import Cause
 from ameide_shared.kube.client import ApiClient
-from ameide_shared.kube.errors import ApiError, Forbidden, NotFound
+from ameide_shared.kube.errors import ApiError, Forbidden
 from ameide_shared.kube.resources import (
     DEPLOYMENT,
     EVENT,
@@ -30,7 +30,7 @@ from ameide_shared.reasons import CATALOGUE, Reason
 from ameide_shared.reconcile import is_paused, ready_of
 from ameide_shared.redact import scrub
 from ameide_shared.status import child_entry, parse_time
-from ameide_shared.vocabulary import ANNOTATION_PAUSED, API_VERSION, READY
+from ameide_shared.vocabulary import ANNOTATION_PAUSED, READY
 from ameide_shared.workload import diagnose, job_state
 
 log = logging.getLogger(__name__)
@@ -61,10 +61,9 @@ async def collect(
 
     What the user may not read (Secrets, say) is left out, and said.
     """
-    try:
-        resource = await client.get(definition.resource, key)
-    except NotFound:
-        await client.raw_get(f"/apis/{API_VERSION}")  # NotFound here: not even the CRDs are installed
+    resource = await find(client, definition.resource, key)
+    if resource is None:
+        await require_api(client, definition)
         return None
     forbidden = ""
     seen = Gathered(resource, (), frozenset())
@@ -183,18 +182,31 @@ def _children(status: Mapping[str, Any], seen: Gathered) -> list[dict[str, Any]]
     objects = {(resource_of(item), key_of(item)): item for item in seen.objects}
     pods = [item for item in seen.objects if resource_of(item) is POD]
     found = []
-    for child in status.get("children") or ():
+    for child in (*(status.get("children") or ()), *_in_the_way(status, seen)):
         entry, live = dict(child), _live(child, objects)
         if objects:
             stub = {**child, "metadata": {"namespace": child["namespace"], "name": child["name"]}}
             entry = child_entry(stub, live)
         cause = _cause(live, pods)
-        if cause is not None and entry["ready"]:
+        if cause is not None:
             entry |= {"ready": False, "reason": cause.code}
         if not entry["ready"]:
             words = {"cause": cause.message if cause else "", "remedy": cause.remedy if cause else ""}
             found.append({**entry, "reason": entry.get("reason") or "", **words})
     return found
+
+
+def _in_the_way(status: Mapping[str, Any], seen: Gathered) -> list[dict[str, Any]]:
+    """The object that the blocker names, where it is no longer asked for and so is no child in status: a failed Job."""
+    named = str((status.get("blocker") or {}).get("object") or "")
+    listed = {(child["kind"], child["namespace"], child["name"]) for child in status.get("children") or ()}
+    return [
+        {"apiVersion": item["apiVersion"], "kind": item["kind"], "namespace": key.namespace, "name": key.name}
+        for item in seen.objects
+        if (key := key_of(item)) and resource_of(item) in (DEPLOYMENT, JOB)
+        if named in (f"{item['kind']} {key}", f"{item['kind']} {key.name}")
+        and (item["kind"], key.namespace, key.name) not in listed
+    ]
 
 
 def _live(child: Mapping[str, Any], objects: Mapping[tuple[ResourceType, ObjectKey], Manifest]) -> Manifest | None:
@@ -270,7 +282,8 @@ def _advice(definition: Definition, found: Found, stale: bool, operator: Mapping
                 f"{definition.operator} is running ({operator['holder']} in {operator['namespace']}): if this lasts, "
                 "see whether it watches this namespace (watch.namespaces, watch.exclude)"
             )
-    if operator["running"] is False:
+    ready = ready_of(resource.get("status") or {})
+    if operator["running"] is False and (stale or ready is None or ready["status"] != "True"):
         where = f" since {operator['renewed']}" if operator["renewed"] else ""
         advice.append(
             f"no {definition.operator} holds its Lease{where}: start the operator, or look at its pods (with "

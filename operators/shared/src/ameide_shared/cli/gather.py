@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ameide_shared.cli.definition import Definition
+from ameide_shared.cli.errors import Trouble
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.connection import connect
 from ameide_shared.kube.discovery import Discovery
@@ -34,7 +35,7 @@ from ameide_shared.kube.resources import (
     resource_of,
 )
 from ameide_shared.snapshot import redacted_secret
-from ameide_shared.vocabulary import LABEL_MANAGED_BY, LABEL_NAME, LABEL_OWNER_NAME, LABEL_OWNER_NAMESPACE
+from ameide_shared.vocabulary import API_VERSION, LABEL_MANAGED_BY, LABEL_NAME, LABEL_OWNER_NAME, LABEL_OWNER_NAMESPACE
 
 _CHILDREN: Final = (
     CONFIG_MAP,
@@ -79,6 +80,19 @@ def with_client(
     return asyncio.run(go())
 
 
+async def require_api(client: ApiClient, definition: Definition) -> None:
+    """Raise Trouble where the cluster does not know the operator's kind at all."""
+    try:
+        served = (await client.raw_get(f"/apis/{API_VERSION}")).get("resources") or ()
+    except NotFound:
+        served = ()
+    if not any(entry.get("name") == definition.resource.plural for entry in served):
+        raise Trouble(
+            f"the cluster does not know {definition.resource}; install the CRD: "
+            f"{definition.operator} crd | kubectl apply --server-side -f -"
+        )
+
+
 async def find(client: ApiClient, resource: ResourceType, key: ObjectKey) -> dict[str, Any] | None:
     """An object, or None. Raises ApiError where the API server refuses."""
     try:
@@ -92,6 +106,7 @@ async def gather(client: ApiClient, definition: Definition, manifest: Manifest) 
 
     Objects of optional APIs (CloudNativePG's, say) are read whole in the namespaces concerned: they may be rivals.
     """
+    await require_api(client, definition)
     key = key_of(manifest)
     live = await find(client, definition.resource, key)
     discovery = Discovery(definition.apis)

@@ -28,7 +28,9 @@ def narrative(told: Mapping[str, Any], now: datetime) -> Text:
         text.append("\nStages not done\n", "bold")
         for stage in told["chain"]:
             text.append(f"  {stage['condition']}: {stage['reason']}{_since(stage['since'], now)}\n")
-            text.append(_indented(stage["message"], 6), "dim")
+            told_above = (told["blocker"] or {}).get("message")
+            if not (told_above and stage["message"].startswith(told_above)):
+                text.append(_indented(stage["message"], 6), "dim")
     if told["children"]:
         text.append("\nChildren not ready\n", "bold")
         for child in told["children"]:

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from ameide_shared.cli.definition import Definition
+from ameide_shared.cli.errors import Trouble
 from ameide_shared.cli.inputs import overlaid
 from ameide_shared.kube.differ import differences
 from ameide_shared.kube.resources import (
@@ -54,7 +55,7 @@ _SIMULATED: Final = "simulated-"
 Key = tuple[ResourceType, ObjectKey]
 
 
-class NotSettledError(RuntimeError):
+class NotSettled(Trouble):
     """The plan kept asking for more changes: a fault of the operator, not of the resource."""
 
 
@@ -82,7 +83,7 @@ def simulate(
     now: datetime,
     apis: frozenset[ResourceType] | None = None,
 ) -> Simulation:
-    """Follow a resource to where nothing is left to do. Raises NotSettledError after 100 passes.
+    """Follow a resource to where nothing is left to do. Raises NotSettled after 100 passes.
 
     `wanted` has the last version of each child that is there in the end, in the order in which they were last changed.
     """
@@ -108,7 +109,10 @@ def simulate(
                 tuple(action for key, action in world.wanted.items() if key in world.objects),
                 tuple(action for key, action in world.removed.items() if key not in world.objects),
             )
-    raise NotSettledError(f"{resource['kind']} {key_of(resource)} does not settle: its plan still asks for changes")
+    raise NotSettled(
+        f"{resource['kind']} {key_of(resource)} does not settle: its plan asks for changes without end; "
+        "report this to the operator's maintainers"
+    )
 
 
 class _World:

@@ -1,0 +1,347 @@
+"""Golden cases: a Domain, what was observed of the cluster, and what plan and status make of it, as files.
+
+`golden/<case>/in.yaml` is the Domain: a merge patch over the base that its key `base` names (`golden/bases/`).
+`observed.yaml` says what the cluster looks like. A list is a list of objects; a mapping may have:
+
+- `objects`: objects, or merge patches over a base
+- `before`: steps that led here, each a mapping with one key. `settle`: the Domain, patched so, was followed until
+  nothing was left to do. `passes: n`: its plan was carried out n times and nothing reacted. `change`: merge patches by
+  `Kind namespace/name-glob`, null removes. `pods`: pods of a Deployment or Job, merged with what is given.
+  `domain`: a merge patch on the Domain. `forget`: a part of the Domain. `settings`: those of the past.
+  `deleting`: from here on the Domain is being deleted.
+- `change`: as above, applied last
+- `apis` (kinds of optional APIs; default all), `logs` (by glob over Job names), `image_info`, `image_error`, `now`
+
+`settings.yaml` holds settings as in the operator's file, in snake_case. `out.yaml` and `status.yaml` are expected; a child that is
+there already is shown by what would change in it. `UPDATE_GOLDEN=1` writes them anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ameide_shared import vocabulary as v
+from ameide_shared.cli.simulate import simulate
+from ameide_shared.imagepolicy import ImageInfo
+from ameide_shared.kube.differ import differences
+from ameide_shared.kube.resources import Manifest, key_of, resource_of
+from ameide_shared.plan import Action, Delete, Ensure, EnsureSecret, FromSecret, Generated, Outcome, Plan, Text
+from ameide_shared.snapshot import Snapshot
+from ameide_shared.stages import Stage
+from ameide_shared.status import parse_time, stamp
+from domain_operator.main import DEFINITION
+from domain_operator.observed import Observed
+from domain_operator.plan import plan
+from domain_operator.settings import DomainSettings
+from domain_operator.status import status
+from harness import merged
+
+ROOT = Path(__file__).with_name("golden")
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+APIS = DEFINITION.apis
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What plan and status are given."""
+
+    domain: dict[str, Any]
+    observed: Observed
+    settings: DomainSettings
+    now: datetime = NOW
+
+    def plan(self) -> Plan:
+        return plan(self.domain, self.observed, self.settings, self.now)
+
+    def status(self) -> dict[str, Any]:
+        return status(self.domain, self.observed, self.plan(), Outcome(), self.now)
+
+
+@dataclass(slots=True)
+class World:
+    """A Domain and the objects around it, while a case is being set up."""
+
+    domain: dict[str, Any]
+    settings: DomainSettings
+    apis: frozenset[Any] = APIS
+    now: datetime = NOW
+    objects: dict[str, Manifest] = field(default_factory=dict)
+
+    def step(self, verb: str, what: Any) -> None:
+        """One step of the past, as case files have them."""
+        match verb:
+            case "settle":
+                self.settle(what)
+            case "passes":
+                self.passes(what)
+            case "change":
+                self.change(what)
+            case "pods":
+                self.pods(what)
+            case "domain":
+                self.domain = merged(self.domain, what)
+            case "settings":
+                self.settings = DomainSettings(**what)
+            case "forget":
+                self.domain.pop(what)
+            case _:
+                raise LookupError(f"there is no step {verb!r}")
+
+    def add(self, objects: Iterable[Manifest]) -> None:
+        for manifest in objects:
+            self.objects[title(manifest)] = manifest
+
+    def observed(self, **more: Any) -> Observed:
+        return Observed(Snapshot(self.objects.values()), self.apis, **more)
+
+    def settle(self, patch: Mapping[str, Any]) -> None:
+        """Follow the Domain until nothing is left to do; its status and finalizers stay with it."""
+        then = merged(self.domain, patch)
+        end = simulate(DEFINITION, then, self.objects.values(), self.settings, self.now, self.apis)
+        self.objects = {}
+        self.add(end.objects)
+        self._remember(end.resource)
+
+    def passes(self, count: int) -> None:
+        """Carry out the plan, with nobody reacting to what is written."""
+        for _ in range(count):
+            observed = self.observed()
+            planned = plan(self.domain, observed, self.settings, self.now)
+            told = status(self.domain, observed, planned, Outcome(), self.now)
+            for action in planned.actions:
+                self._carry_out(action)
+            self._remember({**self.domain, "status": told})
+
+    def change(self, changes: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Merge into, or remove, every object of `Kind namespace/name-glob`; each pattern must find something."""
+        for pattern, patch in changes.items():
+            found = [name for name in self.objects if fnmatchcase(name, pattern)]
+            if not found:
+                raise LookupError(f"nothing is called {pattern!r}; there are {', '.join(sorted(self.objects))}")
+            for name in found:
+                if patch is None:
+                    del self.objects[name]
+                else:
+                    self.objects[name] = merged(dict(self.objects[name]), patch)
+
+    def pods(self, given: Mapping[str, Any]) -> None:
+        """Pods as the controller of a Deployment or Job would make them."""
+        found = [name for name in self.objects if fnmatchcase(name, given["of"])]
+        owner = self.objects[found[0]] if len(found) == 1 else None
+        if owner is None:
+            raise LookupError(f"{given['of']!r} shall name one object, and names {found}")
+        for number in range(given.get("count", 1)):
+            self.add([merged(pod_of(owner, number), given.get("with", {}))])
+
+    def _carry_out(self, action: Action) -> None:
+        if isinstance(action, Delete):
+            self.objects.pop(f"{action.resource.kind} {action.key}", None)
+        if not isinstance(action, (Ensure, EnsureSecret)):
+            return
+        name = f"{action.manifest['kind']} {action.key}"
+        live = self.objects.get(name)
+        made = {"uid": f"uid-of-{action.key.name}", "generation": 1, "creationTimestamp": stamp(self.now)}
+        manifest: dict[str, Any] = dict(action.manifest)
+        if isinstance(action, EnsureSecret):
+            rotation = {v.ANNOTATION_ROTATE_PASSWORD: action.rotation} if action.rotation else {}
+            manifest = merged(manifest, {"metadata": {"annotations": rotation}})
+        if live is not None and isinstance(action, Ensure) and action.create_only:
+            return
+        then = merged(merged(manifest, {"metadata": made}) if live is None else dict(live), manifest)
+        if isinstance(action, EnsureSecret) and (live is None or annotations_of(then) != annotations_of(live)):
+            seed = f"{action.key} {sorted(annotations_of(then).items())}"  # stands for the values
+            then["digests"] = {key: f"digest of {key} of {seed}" for key in action.values}
+            then["metadata"]["resourceVersion"] = f"of {seed}"
+        self.objects[name] = then
+
+    def _remember(self, domain: Manifest) -> None:
+        metadata = dict(self.domain["metadata"])
+        if domain["metadata"].get("finalizers"):
+            metadata["finalizers"] = domain["metadata"]["finalizers"]
+        self.domain = {**self.domain, "metadata": metadata, "status": domain.get("status") or {}}
+
+
+def annotations_of(manifest: Manifest) -> Mapping[str, str]:
+    return manifest["metadata"].get("annotations") or {}
+
+
+def title(manifest: Manifest) -> str:
+    """`Kind namespace/name`."""
+    return f"{manifest['kind']} {key_of(manifest)}"
+
+
+def pod_of(owner: Manifest, number: int = 0) -> dict[str, Any]:
+    """A pod of a Deployment's or Job's template, running and ready."""
+    template, name = owner["spec"]["template"], owner["metadata"]["name"]
+    labels = dict(template["metadata"].get("labels") or {})
+    metadata: dict[str, Any] = {
+        "name": f"{name}-{number}",
+        "namespace": owner["metadata"]["namespace"],
+        "uid": f"uid-of-{name}-{number}",
+        "annotations": template["metadata"].get("annotations") or {},
+    }
+    if owner["kind"] == "Job":
+        labels["batch.kubernetes.io/job-name"] = name
+        reference = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": owner["metadata"]["uid"]}
+        metadata["ownerReferences"] = [{**reference, "controller": True}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**metadata, "labels": labels},
+        "spec": {"containers": [{"name": c["name"], "image": c["image"]} for c in template["spec"]["containers"]]},
+        "status": {"phase": "Running", "startTime": stamp(NOW), "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _base(name: str) -> dict[str, Any]:
+    return based(read_yaml(ROOT / "bases" / f"{name}.yaml"))
+
+
+def read_yaml(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def based(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest over the base that it names, if it names one."""
+    own = {key: value for key, value in manifest.items() if key != "base"}
+    return merged(_base(manifest["base"]), own) if "base" in manifest else own
+
+
+def cases() -> list[str]:
+    return sorted(path.parent.name for path in ROOT.glob("*/in.yaml"))
+
+
+def load(name: str) -> Case:
+    """Read and set up a case."""
+    folder = ROOT / name
+    told = read_yaml(folder / "settings.yaml") if (folder / "settings.yaml").exists() else {}
+    settings = DomainSettings(**told)
+    seen = read_yaml(folder / "observed.yaml")
+    seen = {"objects": seen} if isinstance(seen, list) else seen
+    apis = APIS
+    if "apis" in seen:
+        apis = frozenset(api for api in APIS if api.kind in seen["apis"])
+    domain = based(read_yaml(folder / "in.yaml"))
+    # The past had no deletion, and no status but the one that it led to.
+    past = merged(domain, {"metadata": {"deletionTimestamp": None}})
+    world = World(past, settings, apis)
+    world.add(based(manifest) for manifest in seen.get("objects", ()))
+    for step in seen.get("before", ()):
+        ((verb, what),) = step.items()
+        if verb == "deleting":
+            world.step("domain", {"metadata": {"deletionTimestamp": domain["metadata"]["deletionTimestamp"]}})
+            continue
+        world.step(verb, what)
+    world.change(seen.get("change", {}))
+    world.domain["metadata"] = merged(
+        world.domain["metadata"],
+        {key: value for key, value in domain["metadata"].items() if key == "deletionTimestamp"},
+    )
+    logs = {
+        manifest["metadata"]["name"]: text
+        for pattern, text in seen.get("logs", {}).items()
+        for manifest in world.objects.values()
+        if manifest["kind"] == "Job" and fnmatchcase(manifest["metadata"]["name"], pattern)
+    }
+    info = ImageInfo(**seen["image_info"]) if "image_info" in seen else None
+    error = tuple(seen["image_error"]) if "image_error" in seen else None
+    observed = replace(world.observed(), logs=logs, image_info=info, image_error=error)
+    now = parse_time(str(seen["now"])) if "now" in seen else NOW
+    return Case(world.domain, observed, settings, now)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def plan_as_data(planned: Plan, observed: Observed) -> dict[str, Any]:
+    """A plan as its golden file has it."""
+    data: dict[str, Any] = {
+        "stages": [_stage_as_data(stage) for stage in planned.stages],
+        "actions": [_action_as_data(action, observed) for action in planned.actions],
+    }
+    if planned.requeue_after is not None:
+        data["requeue_after"] = planned.requeue_after
+    return data
+
+
+def _stage_as_data(stage: Stage) -> dict[str, Any]:
+    entry = {
+        "condition": stage.condition or "(only Ready)",
+        "state": stage.state.value,
+        "reason": stage.reason.value,
+        "message": stage.message,
+        "object": stage.object,
+        "remedy": stage.remedy,
+        "retry_at": stamp(stage.retry_at) if stage.retry_at else "",
+        "degraded": stage.degraded,
+    }
+    return {key: value for key, value in entry.items() if value}
+
+
+def _action_as_data(action: Action, observed: Observed) -> dict[str, Any]:
+    verb = type(action).__name__
+    if not isinstance(action, (Ensure, EnsureSecret)):
+        entry = {name: _plain(getattr(action, name)) for name in action.__dataclass_fields__}
+        return {"do": verb, **entry}
+    live = observed.objects.get(action.resource, action.key.namespace, action.key.name)
+    entry = {"do": verb, "object": title(action.manifest), "reason": action.reason}
+    if isinstance(action, EnsureSecret) and live is None:
+        entry["values"] = {key: describe_value(value) for key, value in action.values.items()}
+    if isinstance(action, EnsureSecret) and action.rotation:
+        entry["rotation"] = action.rotation
+    if live is None:
+        return entry | {"manifest": json.loads(json.dumps(action.manifest))}
+    if isinstance(action, Ensure) and action.create_only:
+        return entry | {"there": "never compared"}
+    changes = [str(difference) for difference in differences(action.manifest, live)]
+    return entry | ({"changes": changes} if changes else {"there": "as wanted"})
+
+
+def describe_value(value: object) -> str:
+    """A planned value of a Secret, without any value."""
+    match value:
+        case Generated(length=length):
+            return f"<generated, {length} characters>"
+        case FromSecret():
+            return f"<{value.namespace}/{value.name}:{value.key}{', quoted' if value.quoted else ''}>"
+        case Text(parts=parts):
+            return "".join(describe_value(part) for part in parts)
+        case _:
+            return str(value)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "kind"):
+        return value.kind
+    return str(value) if isinstance(value, (tuple, str)) else value
+
+
+def as_yaml(data: Any) -> str:
+    """Stable YAML, leaves on one line, texts of several lines as blocks."""
+    return yaml.dump(
+        data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=160, default_flow_style=None
+    )
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)

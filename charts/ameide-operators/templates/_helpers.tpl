@@ -96,11 +96,8 @@ another operator is one block in the values and one file of rules.
 {{- end -}}
 {{- end -}}
 {{- $watch := dict -}}
-{{- $namespaces := $root.Values.watch.namespaces -}}
-{{- if eq $root.Values.rbac.scope "namespace" -}}
-{{- $namespaces = concat $namespaces $root.Values.watch.databaseNamespaces | uniq | sortAlpha -}}
-{{- end -}}
-{{- with $namespaces -}}{{- $_ := set $watch "namespaces" . -}}{{- end -}}
+{{- with $root.Values.watch.namespaces -}}{{- $_ := set $watch "namespaces" . -}}{{- end -}}
+{{- with $root.Values.watch.databaseNamespaces -}}{{- $_ := set $watch "referenced" . -}}{{- end -}}
 {{- with $root.Values.watch.excludeNamespaces -}}{{- $_ := set $watch "exclude" . -}}{{- end -}}
 {{- with $watch -}}{{- $_ := set $settings "watch" . -}}{{- end -}}
 {{- $lease := dict "namespace" $root.Release.Namespace "name" .operator.name -}}

@@ -25,9 +25,21 @@ from rich.table import Table as RichTable
 
 from ameide_dev import crds, demo_checks, demo_release, flyway, tools
 from ameide_dev.cache import cache_dir
-from ameide_dev.client import ApiError, KubeClient, UnavailableError, WaitTimeoutError, condition_of
+from ameide_dev.client import ApiError, KubeClient, UnavailableError, WaitTimeoutError
 from ameide_dev.demo_diagnosis import collect
-from ameide_dev.demo_screen import Screen, key
+from ameide_dev.demo_domains import (
+    API,
+    CLUSTER,
+    EXAMPLES,
+    FAILING,
+    SHOP,
+    DemoError,
+    RefusalError,
+    at_rest,
+    domain_files,
+    unfinished,
+)
+from ameide_dev.demo_screen import Screen
 from ameide_dev.operators import NAMESPACE as SYSTEM
 from ameide_dev.platform import Platform, PlatformError
 from ameide_dev.postgres import PostgresError
@@ -35,18 +47,8 @@ from ameide_dev.processes import Guard, ProcessError
 
 Object = dict[str, Any]
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
-API = "ameide.io/v1"
-SHOP = "shop"
-CLUSTER = ("databases", "main")
-FAILING = {f"{SHOP}/returns": "MigrationFailed", f"{SHOP}/storefront": "ImageNotAllowed"}
-"""The Domains of `examples/failing` and the reason that each of them ends with."""
-
 _READY_SECONDS = 180.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_HOPELESS = frozenset({"InvalidSpec", "ImageNotAllowed", "MigrationFailed", "ReferenceNotPermitted", "DatabaseRefused"})
-"""Reasons with which a Domain does not become Ready by waiting."""
-
 EXPECTED_ERRORS = (
     ApiError,
     UnavailableError,
@@ -64,10 +66,6 @@ EXPECTED_ERRORS = (
     tools.ToolError,
 )
 """Errors whose message says it all; any other is a fault of the demo and comes with its traceback."""
-
-
-class DemoError(Exception):
-    """The demo did not show what it should; the message says what is missing."""
 
 
 def stays_up() -> bool:
@@ -138,8 +136,11 @@ def _stop(screen: Screen, platform: Platform) -> None:
 
 def fail(screen: Screen, error: Exception, kubeconfig: Path | None, directory: Path) -> int:
     """Say what failed, and keep what helps to find out why. Returns the exit code."""
-    logs = collect(kubeconfig, directory)
     screen.console.print()
+    if isinstance(error, RefusalError):
+        screen.text(str(error), "red")
+        return 1
+    logs = collect(kubeconfig, directory)
     if isinstance(error, (*EXPECTED_ERRORS, DemoError)):
         screen.text(f"The demo failed: {error}", "red")
     else:
@@ -196,11 +197,6 @@ def _walk(screen: Screen, platform: Platform, directory: Path, began: float) -> 
     stay(screen, client, environment, _try_out(client))
 
 
-def domain_files() -> list[Path]:
-    """The manifests of the examples' Domains: those that work, then those that fail."""
-    return [*sorted(EXAMPLES.glob("[!0-9]*.yaml")), *sorted(EXAMPLES.glob("failing/*.yaml"))]
-
-
 def _apply_domains(screen: Screen, client: KubeClient) -> None:
     files = domain_files()
     screen.title("kubectl apply -f examples -f examples/failing")
@@ -213,34 +209,6 @@ def _apply_domains(screen: Screen, client: KubeClient) -> None:
         raise DemoError(f"{error}: {'; '.join(unfinished(client.list(API, 'Domain')))}") from error
     good = len(domains) - len(FAILING)
     screen.text(f"{good} Domains Ready, {len(FAILING)} refused for a reason, in {time.monotonic() - applied:.1f} s")
-
-
-def at_rest(domains: Sequence[Object]) -> bool:
-    """Whether every Domain is Ready, or has failed as it should. Raises DemoError for one that failed otherwise."""
-    for domain in domains:
-        ready = condition_of(domain, "Ready")
-        if ready is None or key(domain) in FAILING or not _is_current(domain, ready):
-            continue
-        if ready["reason"] in _HOPELESS:
-            raise DemoError(f"Domain {key(domain)} is not Ready: {ready['reason']}: {ready['message']}")
-    return not unfinished(domains)
-
-
-def unfinished(domains: Sequence[Object]) -> list[str]:
-    """What is still awaited, in a sentence for each Domain."""
-    sentences = []
-    for domain in domains:
-        ready, expected = condition_of(domain, "Ready"), FAILING.get(key(domain))
-        if ready is None:
-            sentences.append(f"{key(domain)} has no status yet")
-        elif not _is_current(domain, ready) or (ready["reason"] != expected if expected else ready["status"] != "True"):
-            wanted = expected or "Ready"
-            sentences.append(f"{key(domain)} should be {wanted}, but is {ready['reason']} ({ready['message']})")
-    return sentences
-
-
-def _is_current(domain: Object, condition: Object) -> bool:
-    return bool(condition.get("observedGeneration") == domain["metadata"]["generation"])
 
 
 def _show_database(screen: Screen, client: KubeClient, platform: Platform) -> None:

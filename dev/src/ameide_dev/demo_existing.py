@@ -21,19 +21,17 @@ import yaml
 
 from ameide_dev import demo_release
 from ameide_dev.client import KubeClient, condition_of
-from ameide_dev.demo import (
+from ameide_dev.demo import fail, interrupt_on_termination, no_interruption, stay
+from ameide_dev.demo_domains import (
     API,
     CLUSTER,
     EXAMPLES,
     FAILING,
     SHOP,
     DemoError,
+    RefusalError,
     at_rest,
     domain_files,
-    fail,
-    interrupt_on_termination,
-    no_interruption,
-    stay,
     unfinished,
 )
 from ameide_dev.demo_screen import Screen, key
@@ -129,13 +127,13 @@ def _walk(demo: _Demo, image: str) -> None:
 
 
 def _make_namespaces(demo: _Demo, names: Sequence[str]) -> None:
-    """Create the examples' namespaces. Raises DemoError for one that exists: at the end it would be deleted."""
+    """Create the examples' namespaces. Raises RefusalError for one that exists: at the end it would be deleted."""
     for manifest in yaml.safe_load_all((EXAMPLES / "00-namespaces.yaml").read_text()):
         name = manifest["metadata"]["name"]
         if name not in names:
             continue
         if demo.client.find("v1", "Namespace", name) is not None:
-            raise DemoError(
+            raise RefusalError(
                 f"namespace {name} exists in this cluster, and the demo deletes the namespaces that it uses; "
                 "delete it yourself if it is left over from a demo, or use another cluster"
             )
@@ -164,7 +162,11 @@ def _operator(demo: _Demo, image: str, host_node: bool) -> tuple[bool, str]:
         None,
         demo.directory / "operator",
         kubeconfig=demo.kubeconfig.absolute(),
-        settings={"AMEIDE_WATCH__NAMESPACES": SHOP, "AMEIDE_LOG_FORMAT": "text"},
+        # The chart's settings, its Lease among them: should somebody scale its Deployment up, only one of them works.
+        settings={
+            "AMEIDE_SETTINGS_FILE": str(demo_release.write_settings(demo.client, demo.directory)),
+            "AMEIDE_LEADER_ELECTION__ENABLED": "true",
+        },
         guard=demo.guard,
     )
     demo.running.callback(process.stop)
@@ -178,7 +180,7 @@ def _image_values(image: str) -> Mapping[str, str]:
     registry, slash, repository = name.partition("/")
     repository, _, tag = repository.partition(":")
     if not slash or not ({".", ":"} & {*registry} or registry == "localhost"):
-        raise DemoError(f"--operator-image {image} names no registry; write registry/repository:tag")
+        raise RefusalError(f"--operator-image {image} names no registry; write registry/repository:tag")
     return {"registry": registry, "repository": repository, "tag": tag, "digest": digest}
 
 

@@ -80,10 +80,16 @@ def leader(client: KubeClient) -> str:
     return holder.rpartition("_")[0] or holder
 
 
+def write_settings(client: KubeClient, directory: Path) -> Path:
+    """The release's operator settings as a file, for the subcommands that judge by them. Returns its path."""
+    file = directory / "settings.yaml"
+    file.write_text(client.get("v1", "ConfigMap", OPERATOR, NAMESPACE)["data"]["settings.yaml"])
+    return file
+
+
 def write_environment(client: KubeClient, kubeconfig: Path, directory: Path) -> Path:
     """A file to source: cluster, the release's operator settings, and the programs on PATH. Returns its path."""
-    settings = directory / "settings.yaml"
-    settings.write_text(client.get("v1", "ConfigMap", OPERATOR, NAMESPACE)["data"]["settings.yaml"])
+    settings = write_settings(client, directory)
     folders = [Path(sys.executable).parent, tools.find("kubectl").parent, tools.find("helm").parent]
     path = ":".join(shlex.quote(str(folder)) for folder in dict.fromkeys(folders))
     file = directory / "env"

@@ -137,9 +137,7 @@ class Screen:
             line = f"Ready={ready} {reason}" + (f", migration {migration}" if migration else "")
             if seen.get(name) != line:
                 seen[name] = line
-                self.text(
-                    textwrap.shorten(f"{name:<18} {line:<60} {message}".rstrip(), 2 * _PLAIN_WIDTH, placeholder=" …")
-                )
+                self.text(f"{name:<18} {line:<60} {_shortened(message)}".rstrip())
 
 
 class _Nothing:
@@ -204,7 +202,7 @@ def domain_table(domains: Sequence[Object]) -> Table:
         # Under way is no failure yet: only a Domain whose migration or rollout has ended badly is shown in red.
         colour = _TRANSIENT if _under_way(domain) else _COLOURS.get(ready, "dim")
         # The table has to fit on the screen to be redrawn in place; `explain` has the whole message.
-        message = textwrap.shorten(message, _MESSAGE, placeholder=" …")
+        message = _shortened(message)
         table.add_row(
             key(domain),
             Text(ready, style=colour),
@@ -215,6 +213,10 @@ def domain_table(domains: Sequence[Object]) -> Table:
             message,
         )
     return table
+
+
+def _shortened(message: str) -> str:
+    return textwrap.shorten(message, _MESSAGE, placeholder=" …")
 
 
 def _under_way(domain: Object) -> bool:

@@ -32,6 +32,7 @@ from ameide_shared import vocabulary as v
 from ameide_shared.cli.simulate import simulate
 from ameide_shared.imagepolicy import ImageInfo
 from ameide_shared.kube.differ import differences
+from ameide_shared.kube.fieldset import field_set_digest
 from ameide_shared.kube.resources import Manifest, key_of, resource_of
 from ameide_shared.plan import Action, Delete, Ensure, EnsureSecret, FromSecret, Generated, Outcome, Plan, Text
 from ameide_shared.snapshot import Snapshot
@@ -108,6 +109,9 @@ class World:
         end = simulate(DEFINITION, then, self.objects.values(), self.settings, self.now, self.apis)
         self.objects = {}
         self.add(end.objects)
+        for action in end.wanted:
+            name = f"{action.manifest['kind']} {action.key}"
+            self.objects[name] = with_field_set(self.objects[name], action.manifest)
         self._remember(end.resource)
 
     def passes(self, count: int) -> None:
@@ -155,18 +159,26 @@ class World:
             manifest = merged(manifest, {"metadata": {"annotations": rotation}})
         if live is not None and isinstance(action, Ensure) and action.create_only:
             return
+        old = (live or {}).get("spec")
         then = merged(merged(manifest, {"metadata": made}) if live is None else dict(live), manifest)
         if isinstance(action, EnsureSecret) and (live is None or annotations_of(then) != annotations_of(live)):
             seed = f"{action.key} {sorted(annotations_of(then).items())}"  # stands for the values
             then["digests"] = {key: f"digest of {key} of {seed}" for key in action.values}
             then["metadata"]["resourceVersion"] = f"of {seed}"
-        self.objects[name] = then
+        if live is not None and then.get("spec") != old:
+            then["metadata"]["generation"] = live["metadata"].get("generation", 0) + 1
+        self.objects[name] = with_field_set(then, action.manifest)
 
     def _remember(self, domain: Manifest) -> None:
         metadata = dict(self.domain["metadata"])
         if domain["metadata"].get("finalizers"):
             metadata["finalizers"] = domain["metadata"]["finalizers"]
         self.domain = {**self.domain, "metadata": metadata, "status": domain.get("status") or {}}
+
+
+def with_field_set(live: Manifest, wanted: Manifest) -> dict[str, Any]:
+    """A live object that records which fields are ours, as `kube.apply` has it."""
+    return merged(dict(live), {"metadata": {"annotations": {v.ANNOTATION_FIELD_SET: field_set_digest(wanted)}}})
 
 
 def annotations_of(manifest: Manifest) -> Mapping[str, str]:
@@ -306,6 +318,8 @@ def _action_as_data(action: Action, observed: Observed) -> dict[str, Any]:
     if isinstance(action, Ensure) and action.create_only:
         return entry | {"there": "never compared"}
     changes = [str(difference) for difference in differences(action.manifest, live)]
+    if annotations_of(live).get(v.ANNOTATION_FIELD_SET, "") not in ("", field_set_digest(action.manifest)):
+        changes.append("the set of fields that are ours")
     return entry | ({"changes": changes} if changes else {"there": "as wanted"})
 
 
@@ -330,9 +344,7 @@ def _plain(value: Any) -> Any:
 
 def as_yaml(data: Any) -> str:
     """Stable YAML, leaves on one line, texts of several lines as blocks."""
-    return yaml.dump(
-        data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=160, default_flow_style=None
-    )
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=160, default_flow_style=None)
 
 
 class _Dumper(yaml.SafeDumper):

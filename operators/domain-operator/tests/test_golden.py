@@ -30,4 +30,6 @@ def compare(path: Path, text: str) -> None:
     if UPDATE:
         path.write_text(text, encoding="utf-8")
     assert path.exists(), f"{path} is missing; UPDATE_GOLDEN=1 writes it, read what it wrote"
-    assert text == path.read_text(encoding="utf-8"), f"{path} differs; UPDATE_GOLDEN=1 writes it anew, read what changes"
+    assert text == path.read_text(encoding="utf-8"), (
+        f"{path} differs; UPDATE_GOLDEN=1 writes it anew, read what changes"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +37,9 @@ def asked(platform: Platform, user: str, after: int, about: str = "") -> list[As
 
     about: only what concerns this namespace: what lies in it, and what bears its name as a prefix elsewhere.
     """
-    return [one for one in _all(platform, user, after) if one.verb not in _STREAMS and (not about or _concerns(one, about))]
+    return [
+        one for one in _all(platform, user, after) if one.verb not in _STREAMS and (not about or _concerns(one, about))
+    ]
 
 
 def listed(platform: Platform, user: str, after: int) -> Counter[str]:
@@ -64,3 +67,16 @@ def _all(platform: Platform, user: str, after: int) -> Iterator[Asked]:
 
 def _concerns(one: Asked, namespace: str) -> bool:
     return one.namespace == namespace or one.name == namespace or one.name.startswith(f"{namespace}-")
+
+
+def settled(platform: Platform, user: str, after: int, *, quiet: float = 6.0, timeout: float = 60.0) -> None:
+    """Return once a user has asked for nothing for so many seconds: what status may put off is written by then."""
+    deadline = time.monotonic() + timeout
+    last, since = -1, time.monotonic()
+    while time.monotonic() < since + quiet:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{user} still asks for something after {timeout:.0f} s")
+        count = len(asked(platform, user, after))
+        if count != last:
+            last, since = count, time.monotonic()
+        time.sleep(0.3)

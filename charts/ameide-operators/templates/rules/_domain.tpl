@@ -21,12 +21,8 @@ What the Domain operator may do, each rule with its reason, in four sets: `watch
   resources: [services, serviceaccounts]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
-  resources: [deployments]
+  resources: [deployments, controllerrevisions]
   verbs: [get, list, watch, create, patch, delete]
-# Their data is compared byte by byte, so that no patch of them passes: a revision released again is replaced.
-- apiGroups: [apps]
-  resources: [controllerrevisions]
-  verbs: [get, list, watch, create, update, delete]
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
@@ -88,7 +84,7 @@ What the Domain operator may do, each rule with its reason, in four sets: `watch
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
-# All watched namespaces are watched for the same kinds; here these are only read.
+# Every namespace is watched for the same kinds; these are only read here, and Domains in it are left alone.
 - apiGroups: [postgresql.cnpg.io]
   resources: [clusters, databases, databaseroles]
   verbs: [get, list, watch]

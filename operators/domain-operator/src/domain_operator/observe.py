@@ -22,6 +22,7 @@ from ameide_shared.kube.resources import (
     CNPG_CLUSTER,
     CNPG_DATABASE,
     CNPG_DATABASE_ROLE,
+    DEPLOYMENT,
     DOMAIN,
     EXTERNAL_SECRET,
     JOB,
@@ -121,9 +122,11 @@ class Observer:
     async def _named_objects(self, domain: Domain, key: ObjectKey, objects: list[Manifest]) -> None:
         """Objects of others that the spec names: they bear no label of ours, so no watch shows them."""
         primitive = Primitive("Domain", key.name, key.namespace, "")
-        account = service_account_name(primitive, domain.spec)
-        if account != primitive.child_name:
-            await self._foreign_object(SERVICE_ACCOUNT, ObjectKey(key.namespace, account), objects)
+        account = ObjectKey(key.namespace, service_account_name(primitive, domain.spec))
+        deployed = self._cache.get(DEPLOYMENT, ObjectKey(key.namespace, primitive.child_name)) is not None
+        if deployed or (SERVICE_ACCOUNT, account) in self._cache.foreign:
+            # Before the first rollout it most likely does not exist: creating it tells without being asked first.
+            await self._foreign_object(SERVICE_ACCOUNT, account, objects)
         db = domain.spec.db
         if db is None or db.provisioning != "None" or db.connection_secret_ref is None:
             return

@@ -137,7 +137,11 @@ class Converger:
             updated = await self._client.merge_patch(kind, key, {"metadata": metadata})
         except NotFound:
             return 0  # it is gone, and its finalizers with it
-        self._cache.store(kind).put(updated)
+        if updated["metadata"].get("deletionTimestamp") and not updated["metadata"].get("finalizers"):
+            # That was the last one. The answer bears the version that we know, so the cache would not take it.
+            self._cache.store(kind).remove(key, updated["metadata"]["uid"])
+        else:
+            self._cache.store(kind).put(updated)
         return 1
 
     async def _hand_over(self, action: HandOverReplicas) -> int:

@@ -29,6 +29,19 @@ MINOR_STATUS_SECONDS = {True: 5.0, False: 30.0}
 """How long counters and messages may lag in status, by whether the resource is Ready: a rollout of many pods is one
 write per phase, not one per pod."""
 
+STEPS = frozenset(
+    {
+        Reason.CanaryInProgress,
+        Reason.DatabaseProvisioning,
+        Reason.Deleting,
+        Reason.DeploymentNotReady,
+        Reason.MigrationPending,
+        Reason.MigrationRunning,
+        Reason.PasswordRotating,
+        Reason.RolloutInProgress,
+    }
+)
+"""Reasons of a resource that is on its way."""
 _FOLDED = ("observedGeneration", "conditions", "blocker")
 O = TypeVar("O")  # noqa: E741 - the observed type of a kind
 
@@ -150,11 +163,17 @@ class Reconciler(Generic[O]):
         self._announce(manifest, previous, status)
 
     def _announce(self, manifest: Manifest, previous: Mapping[str, Any], status: Mapping[str, Any]) -> None:
-        """One Event where Ready, or the reason for not being Ready, changed."""
+        """One Event where Ready, or the reason for not being Ready, changed.
+
+        Steps on the way (a rollout, a migration that runs) are not told: their Deployments and Jobs have Events.
+        """
         old, new = ready_of(previous), ready_of(status)
         if new is None or (old is not None and (old["status"], old["reason"]) == (new["status"], new["reason"])):
             return
-        broken = any(c["type"] == v.DEGRADED and c["status"] == "True" for c in status.get("conditions", ()))
+        conditions = status.get("conditions", ())
+        broken = any(c["type"] == v.DEGRADED and c["status"] == "True" for c in conditions)
+        if not broken and new["status"] != "True" and new["reason"] in STEPS:
+            return
         kind = "Warning" if broken else "Normal"
         self._recorder.event(manifest, kind, new["reason"], new["message"] or "everything that is asked for is there")
 

@@ -5,7 +5,6 @@ A revision is named by the digest of its template. Its number grows with each re
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -78,7 +77,7 @@ def controller_revision(
             f"{primitive.child_name}-{digest}",
             annotations=dict(annotations or {}) | {names.ANNOTATION_REVISION: digest},
         ),
-        "data": {"template": copy.deepcopy(stamped)},
+        "data": {"template": stamped},
         "revision": number,
     }
 

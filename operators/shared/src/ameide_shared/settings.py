@@ -64,6 +64,10 @@ class WatchSettings(Section):
 
     namespaces: Words = Field((), description="Namespaces to watch: names, or globs such as team-*; empty for all.")
     exclude: Words = Field((), description="Names or globs of namespaces to leave out; needs cluster-wide rights.")
+    referenced: Words = Field(
+        (),
+        description="Where namespaces are listed by name: others that are referred to, those of database clusters say.",
+    )
 
     @property
     def cluster_wide(self) -> bool:

@@ -363,6 +363,22 @@ async def test_rights_in_listed_namespaces_are_enough(
     assert {key.namespace for key, _, _ in sample.seen} == {ours}
 
 
+@pytest.mark.parametrize("listed", [True, False], ids=["listed by name", "by glob"])
+async def test_objects_of_namespaces_referred_to_are_seen_but_their_resources_left_alone(
+    start: Start, kube: KubeClient, make_namespace: Callable[..., str], listed: bool
+) -> None:
+    ours, referenced = make_namespace("ours"), make_namespace("referenced")
+    by_name = WatchSettings(namespaces=(ours,), referenced=(referenced,))
+    watch = by_name if listed else WatchSettings(namespaces=("ours*",))
+    sample = await start(settings(watch=watch))
+    kube.create(widget(referenced, "w"))
+    kube.create(child(referenced, "c", "w"))
+    kube.create(widget(ours, "w"))
+    await until(lambda: (ObjectKey(ours, "w"), True, ()) in sample.seen, "the Widget of ours")
+    await until(lambda: sample.runtime.cache.get(CONFIG_MAP, ObjectKey(referenced, "c")) is not None, "the child there")
+    assert sample.runtime.cache.get(WIDGET, ObjectKey(referenced, "w")) is None
+
+
 async def test_globs_and_exclusions_choose_namespaces_also_new_ones(
     start: Start, kube: KubeClient, make_namespace: Callable[..., str]
 ) -> None:

@@ -32,6 +32,7 @@ from ameide_shared.rollout import Workload, main_deployment, plan_rollout, with_
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.stages import Stage, State, blocked, done, first_blocker
 from ameide_shared.tenancy import tenant_of
+from ameide_shared.vocabulary import ANNOTATION_CONFIG_DIGEST
 from domain_operator.observed import Observed
 from domain_operator.plan.acceptance import accept, network_profile
 from domain_operator.plan.binding import Binding, bind, connection_env
@@ -180,12 +181,18 @@ def _target(ctx: Context, binding: Binding | None) -> PodTemplate:
 
 
 def config_digest(ctx: Context, binding: Binding | None) -> str:
-    """The digest (10 hex digits) of the connection Secret's values; empty while there is nothing to consume."""
+    """The digest (10 hex digits) of the connection Secret's values; empty while there is nothing to consume.
+
+    While the Secret is missing the pods keep the digest that they have: it is about to be made again.
+    """
     if binding is None:
         return ""
     secret = ctx.observed.objects.get(SECRET, ctx.primitive.namespace, binding.app_secret)
     if secret is None:
-        return ""
+        live = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.child_name)
+        template = ((live or {}).get("spec") or {}).get("template") or {}
+        annotations = (template.get("metadata") or {}).get("annotations") or {}
+        return str(annotations.get(ANNOTATION_CONFIG_DIGEST, ""))
     return hashlib.sha256(json.dumps(secret["digests"], sort_keys=True).encode()).hexdigest()[:10]
 
 
@@ -204,7 +211,7 @@ def _invalid(manifest: Manifest, primitive: Primitive, error: InvalidSpec, delet
         "",
         State.STALLED,
         Reason.InvalidSpec,
-        "; ".join(problem.message for problem in error.problems),
+        "; ".join(f"{problem.field}: {problem.message}" for problem in error.problems),
         remedy="; ".join(dict.fromkeys(problem.remedy for problem in error.problems if problem.remedy)),
     )
     stages = (

@@ -20,6 +20,7 @@ from ameide_shared.kube.resources import (
     EXTERNAL_SECRET,
     SECRET,
     Manifest,
+    ObjectKey,
     key_of,
 )
 from ameide_shared.plan import Action, Ensure, EnsureSecret, FromSecret, Generated, SecretValue, Text
@@ -98,7 +99,9 @@ def _refusal(ctx: Context, binding: Binding) -> Stage | None:
             object=what,
             remedy="create the Cluster, or create the Domain anew with the right clusterRef (it cannot be changed)",
         )
-    consent = reference_problem(ctx.primitive.namespace, cluster, ctx.settings.references.allowed)
+    consent = reference_problem(
+        ctx.primitive.namespace, cluster, ctx.settings.references.allowed, field="spec.db.clusterRef"
+    )
     if consent is not None:
         return Stage(
             DB_READY, State.WAITING, Reason.ReferenceNotPermitted, consent.message, object=what, remedy=consent.remedy
@@ -163,7 +166,7 @@ def _older_rival(ctx: Context, binding: Binding) -> Stage | None:
         db = (other.get("spec") or {}).get("db") or {}
         identifier = other["metadata"]["name"]
         role = db.get("role") or identifier
-        if (db.get("provisioning") or "Database") == "None":
+        if (db.get("provisioning") or "Database") == "None" or _cluster_of(other) != binding.cluster:
             continue
         exclusive = binding.provisioning == "Database" or (db.get("provisioning") or "Database") == "Database"
         holder = f"Domain {key_of(other)}"
@@ -175,6 +178,13 @@ def _older_rival(ctx: Context, binding: Binding) -> Stage | None:
         if {role, f"{role}_owner"} & {binding.role, binding.owner}:
             return _conflict(binding, "role", binding.role, holder)
     return None
+
+
+def _cluster_of(manifest: Manifest) -> ObjectKey:
+    """The Cluster that a Domain's raw spec refers to."""
+    reference = str(((manifest.get("spec") or {}).get("db") or {}).get("clusterRef") or "")
+    namespace, _, name = reference.rpartition("/")
+    return ObjectKey(namespace or manifest["metadata"]["namespace"], name)
 
 
 def _age(manifest: Manifest) -> tuple[str, str]:
@@ -319,23 +329,12 @@ def _connection_secrets(ctx: Context, binding: Binding, names: Names) -> tuple[l
             waiting = waiting or Stage(
                 DB_READY,
                 State.DONE if live is not None else State.PROGRESSING,
-                Reason.PasswordRotating,
+                Reason.PasswordRotating if live is not None else Reason.DatabaseProvisioning,
                 f"the database has yet to take over the password of role {role}",
                 object=f"Secret {binding.cluster.namespace}/{source}",
             )
             continue
-        actions.append(
-            EnsureSecret(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Secret",
-                    "metadata": child_metadata(ctx.primitive, secret, annotations={ANNOTATION_SOURCE: version}),
-                    "type": "Opaque",
-                },
-                connection_values(binding, role, source, ctx.settings.database.ssl_mode),
-                f"connection of role {role}",
-            )
-        )
+        actions.append(connection_secret(ctx, binding, secret, role, password))
         if live is None or (live["metadata"].get("annotations") or {}).get(ANNOTATION_SOURCE) != version:
             # Pods hash this Secret: they are planned from what is there, so it has to be written first.
             waiting = waiting or Stage(
@@ -346,6 +345,21 @@ def _connection_secrets(ctx: Context, binding: Binding, names: Names) -> tuple[l
                 object=f"Secret {secret}",
             )
     return actions, waiting or done(DB_READY, Reason.DatabaseReady)
+
+
+def connection_secret(ctx: Context, binding: Binding, name: str, role: str, password: Manifest) -> EnsureSecret:
+    """A connection Secret in the Domain's namespace, from the Secret that holds the role's password."""
+    annotations = {ANNOTATION_SOURCE: password["metadata"]["resourceVersion"]}
+    return EnsureSecret(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": child_metadata(ctx.primitive, name, annotations=annotations),
+            "type": "Opaque",
+        },
+        connection_values(binding, role, password["metadata"]["name"], ctx.settings.database.ssl_mode),
+        f"connection of role {role}",
+    )
 
 
 def _password_known(ctx: Context, binding: Binding, name: str, version: str) -> bool:
@@ -388,7 +402,7 @@ def _given_secret(ctx: Context, binding: Binding) -> Stage:
     """`provisioning: None`: the Secret that the spec names is there, with the keys that containers read."""
     reference = ctx.spec.db.connection_secret_ref if ctx.spec.db else None
     kind = reference.kind if reference else "Secret"
-    name = binding.app_secret
+    name = reference.name if reference else binding.app_secret
     if kind == "ExternalSecret":
         external = ctx.observed.objects.get(EXTERNAL_SECRET, ctx.primitive.namespace, name)
         if external is None:

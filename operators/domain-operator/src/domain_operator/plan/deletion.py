@@ -35,7 +35,7 @@ from ameide_shared.workload import JobPhase, job_state
 from domain_operator.plan import provisioner, sql
 from domain_operator.plan.binding import Binding, connection_env
 from domain_operator.plan.context import Context
-from domain_operator.plan.database import Names
+from domain_operator.plan.database import Names, connection_secret
 
 FINALIZER: Final = v.finalizer("Domain")
 _LOOK_AGAIN_SECONDS: Final = 10.0
@@ -44,13 +44,15 @@ _LOOK_AGAIN_SECONDS: Final = 10.0
 def plan_deletion(ctx: Context, binding: Binding | None) -> Plan:
     """The next step of deletion. Every step waits for the one before it to be seen done."""
     if FINALIZER not in (ctx.manifest["metadata"].get("finalizers") or ()):
-        return Plan()
+        # Ours is done; somebody else's finalizer, or foreground deletion of its children, still holds it.
+        return Plan((), (Stage("", State.PROGRESSING, Reason.Deleting, "nothing is left to do for the operator"),))
     since = parse_time(ctx.manifest["metadata"]["deletionTimestamp"])
     deadline = since + timedelta(seconds=ctx.settings.deletion_timeout)
-    workload = _workload(ctx)
+    drops = _drop_jobs(ctx, binding)
+    workload = _workload(ctx, drops)
     if workload:
         return _step("the workload is being stopped", workload, deadline)
-    if _pods_left(ctx):
+    if _pods_left(ctx, drops):
         return _step("pods are still ending", [], deadline, ctx.now)
     retain = ctx.spec.db is None or ctx.spec.db.deletion_policy == "Retain"
     if binding is None or not binding.provisioned or retain:
@@ -60,22 +62,21 @@ def plan_deletion(ctx: Context, binding: Binding | None) -> Plan:
     return _drop(ctx, binding, deadline)
 
 
-def _workload(ctx: Context) -> list[Action]:
-    """Everything that starts pods, in the Domain's own namespace; the drop Job comes later and stays."""
+def _workload(ctx: Context, drops: frozenset[str]) -> list[Action]:
+    """Everything that starts pods, in the Domain's own namespace; the drop Job, in `drops`, comes later and stays."""
     return [
         Delete(resource, key_of(live), live["metadata"]["uid"], "the Domain is being deleted")
         for resource in (HORIZONTAL_POD_AUTOSCALER, DEPLOYMENT, JOB)
         for live in ctx.observed.objects.list(resource, ctx.primitive.namespace)
         if is_owned(ctx.primitive, live)
         and not live["metadata"].get("deletionTimestamp")
-        and live["metadata"]["name"] != _drop_job_name(ctx)
+        and live["metadata"]["name"] not in drops
     ]
 
 
-def _pods_left(ctx: Context) -> bool:
-    drop = _drop_job_name(ctx)
+def _pods_left(ctx: Context, drops: frozenset[str]) -> bool:
     return any(
-        (pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name") != drop
+        (pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name") not in drops
         and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
         for pod in ctx.observed.objects.list(POD, ctx.primitive.namespace)
     )
@@ -91,7 +92,7 @@ def _drop(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
     if binding.provisioning == "Job":
         return _drop_shared(ctx, binding, deadline)
     database = _owned(ctx, CNPG_DATABASE, binding)
-    if database and owner_secret is not None:
+    if database and (owner_secret is not None or any(map(_was_made, database))):
         outcome = _dropped_schema(ctx, binding, deadline)
         if isinstance(outcome, Plan):
             return outcome
@@ -124,6 +125,11 @@ def _drop(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
     return _finished(None, _password_secrets(ctx, binding))
 
 
+def _was_made(database: Manifest) -> bool:
+    """Whether CloudNativePG has ever applied a Database: it may hold schemas of others by now."""
+    return "observedGeneration" in (database.get("status") or {})
+
+
 def _with_policy(live: Manifest, policy: str) -> dict[str, Any]:
     """The object as we made it, with another reclaim policy: what apply needs to keep all that we own."""
     metadata = live["metadata"]
@@ -149,6 +155,13 @@ def _dropped_schema(ctx: Context, binding: Binding, deadline: datetime) -> Plan 
     name = _drop_job_name(ctx)
     live = ctx.observed.objects.get(JOB, ctx.primitive.namespace, name)
     what = f"Job {name}"
+    if live is None and ctx.observed.objects.get(SECRET, ctx.primitive.namespace, binding.owner_secret) is None:
+        password = ctx.observed.objects.get(SECRET, binding.cluster.namespace, Names.of(ctx, binding).owner)
+        if password is None:
+            gone = f"Secret {binding.owner_secret} and the password of role {binding.owner}"
+            return _waiting(ctx, f"{gone} are gone, so schema {binding.schema} cannot be dropped", what, deadline)
+        secret = connection_secret(ctx, binding, binding.owner_secret, binding.owner, password)
+        return _step(f"Secret {binding.owner_secret} is being written", [secret], deadline, ctx.now)
     if live is None:
         template = one_shot_template(
             ctx.primitive,
@@ -280,6 +293,12 @@ def _foreign_jobs(ctx: Context, binding: Binding) -> list[Action]:
         Delete(JOB, key_of(live), live["metadata"]["uid"], "the Domain is being deleted")
         for live in _owned(ctx, JOB, binding)
     ]
+
+
+def _drop_jobs(ctx: Context, binding: Binding | None) -> frozenset[str]:
+    """Names that drop Jobs may have; the Cluster, and with it the Job, may be in the Domain's own namespace."""
+    shared = {provisioner.job_name(ctx, binding, "drop")} if binding is not None else set()
+    return frozenset({_drop_job_name(ctx), *shared})
 
 
 def _drop_job_name(ctx: Context) -> str:

@@ -51,8 +51,8 @@ class _Seen:
 class Auditor:
     """Compares; `run` does so for ever.
 
-    `namespaces` are those that are watched one by one; empty for one cluster-wide watch, of which `admits` tells which
-    namespaces count. `revive` restarts the watches.
+    `namespaces` are those that are watched one by one; empty for one cluster-wide watch. `admits` tells of which
+    namespaces the objects of a kind count. `revive` restarts the watches.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Auditor:
         metrics: Metrics,
         interval: float,
         namespaces: Sequence[str] = (),
-        admits: Callable[[str], bool] = lambda namespace: True,
+        admits: Callable[[ResourceType, str], bool] = lambda resource, namespace: True,
         revive: Callable[[], None] = lambda: None,
         grace: float = _GRACE,
     ) -> None:
@@ -114,7 +114,7 @@ class Auditor:
     async def _sync(self, kind: Audited) -> None:
         store = self._cache.store(kind.resource)
         loop = asyncio.get_running_loop()
-        wait = 1.0
+        wait, patience = 1.0, _SYNC_PATIENCE
         while True:
             try:
                 seen = await self._list(kind)
@@ -130,7 +130,7 @@ class Auditor:
             self._sync_errors.pop(kind.resource, None)
             missing = _not_cached(store, seen)
             progress = loop.time()
-            while missing and loop.time() < progress + _SYNC_PATIENCE * wait:
+            while missing and loop.time() < progress + patience:
                 await asyncio.sleep(_POLL)
                 left = [item for item in missing if _lacks(store, *item)]
                 if len(left) < len(missing):
@@ -139,7 +139,7 @@ class Auditor:
             if not missing:
                 self._synced.add(kind.resource)
                 return
-            wait = min(6.0, wait * 2)
+            patience = min(30.0, patience * 2)
 
     # --- for ever ---------------------------------------------------------------------------------------------------
 
@@ -237,7 +237,7 @@ class Auditor:
             objects = {}
             for item in listing.items:
                 key = key_of(item)
-                if not kind.resource.namespaced or self._admits(key.namespace):
+                if self._admits(kind.resource, key.namespace):
                     objects[key] = (str(item["metadata"]["uid"]), str(item["metadata"]["resourceVersion"]))
             seen.append(_Seen(namespace, objects, listing.resource_version))
         return seen

@@ -72,6 +72,7 @@ class Recorder:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._written: OrderedDict[ObjectKey, int] = OrderedDict()  # Events of ours and their counts
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # by uid: tokens, when
 
     def event(self, resource: Manifest, type: str, reason: str, message: str) -> None:
@@ -129,23 +130,33 @@ class Recorder:
 
     async def _write(self, pending: _Pending) -> str:
         """Create the Event, or count up the one that is there; what was done."""
-        try:
-            await self._client.create(self._manifest(pending))
-        except AlreadyExists:
-            return await self._count_up(pending)
-        return "created"
-
-    async def _count_up(self, pending: _Pending) -> str:
         key = ObjectKey(pending.namespace, pending.name)
+        counted = self._written.get(key)
+        if counted is None:
+            try:
+                await self._client.create(self._manifest(pending))
+            except AlreadyExists:
+                live = await self._client.get(EVENT, key)
+                counted = int((live.get("series") or {}).get("count") or 1)
+            else:
+                self._remember(key, pending.count)
+                return "created"
+        series = {"count": counted + pending.count, "lastObservedTime": _micro(pending.last)}
         try:
-            live = await self._client.get(EVENT, key)
-            counted = int((live.get("series") or {}).get("count") or 1)
-            series = {"count": counted + pending.count, "lastObservedTime": _micro(pending.last)}
             await self._client.merge_patch(EVENT, key, {"series": series})
         except NotFound:  # it expired in between
             await self._client.create(self._manifest(pending))
+            self._remember(key, pending.count)
             return "created"
+        self._remember(key, counted + pending.count)
         return "counted"
+
+    def _remember(self, key: ObjectKey, count: int) -> None:
+        """Keep the count of an Event that we wrote: its repetition is then one request."""
+        self._written.pop(key, None)
+        self._written[key] = count
+        while len(self._written) > _BUCKETS:
+            self._written.popitem(last=False)
 
     def _manifest(self, pending: _Pending) -> dict[str, Any]:
         manifest: dict[str, Any] = {

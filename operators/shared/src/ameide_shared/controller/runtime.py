@@ -93,7 +93,8 @@ class Runtime:
         self.queue: WorkQueue[ObjectKey] = WorkQueue(observer=self.metrics)
         self._watches = (Watch(primary, lambda manifest: (key_of(manifest),)), *watches)
         self._admits = namespace_filter(settings.watch)
-        namespaces = () if settings.watch.cluster_wide else settings.watch.namespaces
+        listed = dict.fromkeys((*settings.watch.namespaces, *settings.watch.referenced))
+        namespaces = () if settings.watch.cluster_wide else tuple(listed)
         watched = [watch for watch in self._watches if not (namespaces and watch.resource is NAMESPACE)]
         self._poller = (
             NamespacePoller(self.client, self.cache, namespaces) if len(watched) < len(self._watches) else None
@@ -106,7 +107,7 @@ class Runtime:
             metrics=self.metrics,
             interval=settings.audit_seconds,
             namespaces=namespaces,
-            admits=self._admits,
+            admits=self._counts,
             revive=self._streams.restart,
         )
         self._apis_changed = asyncio.Event()
@@ -258,8 +259,12 @@ class Runtime:
         self.metrics.watch_event(resource.kind)
         if resource is CUSTOM_RESOURCE_DEFINITION:
             self.discovery.on_crd_event(event_type, manifest)
-        elif not resource.namespaced or self._admits(manifest["metadata"]["namespace"]):
+        elif self._counts(resource, manifest["metadata"].get("namespace", "")):
             self.cache.on_event(resource, event_type, manifest)
+
+    def _counts(self, resource: ResourceType, namespace: str) -> bool:
+        """Whether an object is of interest: those that a resource refers to may be in namespaces left alone."""
+        return resource is not self.primary or self._admits(namespace)
 
     def _take_listing(self, resource: ResourceType) -> None:
         if resource is not CUSTOM_RESOURCE_DEFINITION:

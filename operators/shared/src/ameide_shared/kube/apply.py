@@ -12,14 +12,7 @@ from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.differ import Difference, as_stored, differences
 from ameide_shared.kube.errors import AlreadyExists, ChildConflict, Conflict, ImmutableField, Invalid, NotFound
 from ameide_shared.kube.fieldset import field_set_digest
-from ameide_shared.kube.resources import (
-    CONTROLLER_REVISION,
-    Manifest,
-    ObjectKey,
-    ResourceType,
-    key_of,
-    resource_of,
-)
+from ameide_shared.kube.resources import Manifest, ObjectKey, ResourceType, key_of, resource_of
 from ameide_shared.vocabulary import ANNOTATION_FIELD_SET, ANNOTATION_OWNER_UID, LABEL_OWNER_NAME
 
 _PATCH_ATTEMPTS = 3
@@ -109,6 +102,7 @@ async def ensure(
             _settle(cache, resource, key, differences(desired, stored))
             return Result(Done.CREATED, stored)
     if not is_ours(live, owner_uid) and not _same_claim(desired, live):
+        cache.foreign.add((resource, key))
         raise ChildConflict(resource, live)
     if live["metadata"].get("deletionTimestamp"):
         return Result(Done.PENDING, live)
@@ -165,33 +159,15 @@ def with_field_set(desired: Manifest) -> dict[str, Any]:
 async def _apply(client: ApiClient, cache: Cache, desired: Manifest, live: Manifest) -> Manifest:
     resource, key = resource_of(desired), key_of(desired)
     uid = live["metadata"]["uid"]
-    if resource is not CONTROLLER_REVISION and _annotation(live) != _annotation(desired):
+    if _annotation(live) != _annotation(desired):
         await _own_by_apply(client, resource, key, uid)
     body = {**desired, "metadata": {**desired["metadata"], "uid": uid}}
     try:
-        if resource is CONTROLLER_REVISION:
-            return cache.put(await _replace_around_data(client, body))
         return cache.put(await client.apply(body))
     except Invalid as error:
         if any("immutable" in cause.message or "may not change" in cause.message for cause in error.causes):
             raise ImmutableField(resource, key, error) from error
         raise
-
-
-async def _replace_around_data(client: ApiClient, desired: Manifest) -> dict[str, Any]:
-    """Write a ControllerRevision whose `data` stays as it is.
-
-    The API server compares `data` byte by byte and refuses every change; a patch or an apply has it written anew with
-    its keys sorted, which is a change. Only what was read comes back as the same bytes.
-    """
-    live = await client.get(resource_of(desired), key_of(desired))
-    metadata, wanted = live["metadata"], desired["metadata"]
-    if metadata["uid"] != wanted["uid"]:
-        raise Conflict(f"ControllerRevision {key_of(desired)} was replaced by another object", status=409)
-    merged = {name: {**(metadata.get(name) or {}), **(wanted.get(name) or {})} for name in ("labels", "annotations")}
-    owners = {"ownerReferences": wanted["ownerReferences"]} if "ownerReferences" in wanted else {}
-    data = live.get("data") if live.get("data") == desired.get("data") else desired.get("data")
-    return await client.update({**live, **desired, "metadata": {**metadata, **merged, **owners}, "data": data})
 
 
 async def _own_by_apply(client: ApiClient, resource: ResourceType, key: ObjectKey, uid: str) -> None:

@@ -211,6 +211,8 @@ class Cache:
     def __init__(self) -> None:
         self._slimmer = Slimmer()
         self._stores: dict[ResourceType, Store] = {}
+        self.foreign: set[tuple[ResourceType, ObjectKey]] = set()
+        """Names that turned out to be held by somebody else's objects, which no watch of ours shows."""
 
     def store(self, resource: ResourceType) -> Store:
         """The store of a type."""

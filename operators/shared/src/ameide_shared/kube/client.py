@@ -28,6 +28,7 @@ _JSON = "application/json"
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
 _MERGE_PATCH = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
+_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029\x7f"}
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _RETRY_429 = 5
@@ -258,7 +259,7 @@ class ApiClient:
         headers = {"Accept": accept}
         data: bytes | None = None
         if body is not None:
-            data = json.dumps(body, separators=(",", ":")).encode()
+            data = canonical_json(body)
             headers["Content-Type"] = content_type
         name = str(resource) if resource else "discovery"
         renewed = False
@@ -316,3 +317,14 @@ def _encoded(query: Mapping[str, str] | None) -> str:
         return ""
     pairs = "&".join([f"{name}={quote(value, safe='')}" for name, value in query.items() if value])
     return f"?{pairs}" if pairs else ""
+
+
+def canonical_json(body: Any) -> bytes:
+    """JSON as the API server itself writes it: keys sorted, no spaces, UTF-8, `<>&` and line separators escaped.
+
+    It keeps the bytes of a ControllerRevision's `data` and compares them byte by byte: written in another form, every
+    later patch, be it by the garbage collector, would be refused as a change. Surrogate escapes, which an apply's YAML
+    decoder does not know, do not occur.
+    """
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.translate(_ESCAPES).encode()

@@ -1,0 +1,155 @@
+"""The request budget, as exact counts from the API server's audit log. Events are counted apart and not here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from databases import given, given_secret, migrator, real
+from harness import Domains
+from own import namespaces
+from traffic import Asked, asked, counted, settled
+
+from ameide_dev.client import KubeClient
+from ameide_dev.operators import OperatorProcess
+from ameide_dev.platform import Platform
+
+CHILDREN = {
+    "create serviceaccounts": 1,
+    "create services": 1,
+    "create networkpolicies": 1,
+    "create servicemonitors": 1,
+    "create controllerrevisions": 1,
+    "create deployments": 1,
+}
+KINDS = ("plain", "database", "given")
+
+
+@dataclass
+class Life:
+    """One Domain's life in phases, and what each cost."""
+
+    domains: Domains
+    phases: dict[str, list[Asked]] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def lives(platform: Platform, operator: OperatorProcess, kube: KubeClient, cluster: str) -> Iterator[dict[str, Life]]:
+    """Three Domains, created, touched, changed and deleted beside each other; what each step cost."""
+    with namespaces(kube, *(f"budget-{kind}" for kind in KINDS)) as names:
+        lives = {kind: Life(Domains(kube, name)) for kind, name in zip(KINDS, names, strict=True)}
+        lead(lives, platform, operator, cluster)
+        yield lives
+
+
+def lead(lives: dict[str, Life], platform: Platform, operator: OperatorProcess, cluster: str) -> None:
+    """Lead the Domains through their phases."""
+    plain, database, with_secret = (lives[kind].domains for kind in KINDS)
+    given_secret(with_secret)
+
+    def phase(name: str) -> None:
+        """Wait until every Domain is Ready, and the operator has nothing more to say."""
+        for life in lives.values():
+            life.domains.ready(timeout=60)
+        record(name)
+
+    def record(name: str) -> None:
+        nonlocal position
+        settled(platform, operator.user, position)
+        for life in lives.values():
+            life.phases[name] = asked(platform, operator.user, position, life.domains.namespace)
+        position = platform.control_plane.audit_position()
+
+    position = platform.control_plane.audit_position()
+    plain.create()
+    database.create(db=real(database, cluster))
+    with_secret.create(db=given(migrator("ok:7")))
+    phase("creation")
+    for life in lives.values():
+        life.domains.patch(image="ghcr.io/ameide/orders-domain:1.13.0")
+    phase("image")
+    for life in lives.values():
+        life.domains.annotate(reconcile_at="now")
+    phase("reconcile-at")
+    for life in lives.values():
+        life.domains.kube.delete("ameide.io/v1", "Domain", "orders", life.domains.namespace)
+    for life in lives.values():
+        life.domains.kube.wait_gone("ameide.io/v1", "Domain", "orders", life.domains.namespace, timeout=30)
+    record("deletion")
+
+
+def cost(lives: dict[str, Life], kind: str, phase: str) -> tuple[dict[str, int], int]:
+    """The requests of a phase without status writes, and how many status writes there were."""
+    requests = lives[kind].phases[phase]
+    assert [one for one in requests if one.code >= 400] == []
+    counts = counted(requests)
+    return counts, counts.pop("patch domains/status", 0)
+
+
+def test_creation_is_one_request_per_child_and_two_of_status(lives: dict[str, Life]) -> None:
+    requests, statuses = cost(lives, "plain", "creation")
+    assert requests == CHILDREN
+    assert statuses <= 2
+
+
+def test_creation_with_database_adds_one_finalizer_and_at_most_two_of_status(lives: dict[str, Life]) -> None:
+    requests, statuses = cost(lives, "database", "creation")
+    assert requests == {
+        **CHILDREN,
+        "patch domains": 1,  # the finalizer
+        "create secrets": 4,  # passwords beside the cluster and connections beside the pods, of owner and application
+        "create databaseroles": 2,
+        "create databases": 1,
+        "create jobs": 1,
+    }
+    assert statuses <= 4
+
+
+def test_finalizer_comes_before_anything_outside(lives: dict[str, Life]) -> None:
+    """Whatever an interruption leaves in the cluster's namespace has somebody who must remove it."""
+    assert str(lives["database"].phases["creation"][0]) == "patch domains"
+
+
+def test_creation_with_given_connection_reads_its_secret_once(lives: dict[str, Life]) -> None:
+    requests, statuses = cost(lives, "given", "creation")
+    assert requests == {**CHILDREN, "get secrets": 1, "create jobs": 1}
+    assert statuses <= 4
+
+
+def test_new_image_is_one_revision_and_one_apply(lives: dict[str, Life]) -> None:
+    requests, statuses = cost(lives, "plain", "image")
+    assert requests == {"create controllerrevisions": 1, "patch deployments": 1}
+    assert statuses <= 2
+
+
+def test_new_image_with_migration_adds_one_job(lives: dict[str, Life]) -> None:
+    requests, statuses = cost(lives, "database", "image")
+    assert requests == {"create jobs": 1, "create controllerrevisions": 1, "patch deployments": 1}
+    assert statuses <= 4
+
+
+def test_new_image_with_given_connection_looks_at_its_secret_again(lives: dict[str, Life]) -> None:
+    """No watch shows others' Secrets: what was read is believed for 15 s, then read again once."""
+    requests, statuses = cost(lives, "given", "image")
+    reads = requests.pop("get secrets", 0)
+    assert requests == {"create jobs": 1, "create controllerrevisions": 1, "patch deployments": 1}
+    assert reads <= 2
+    assert statuses <= 4
+
+
+@pytest.mark.parametrize("kind", ["plain", "database"])
+def test_reconcile_of_what_rests_costs_nothing(lives: dict[str, Life], kind: str) -> None:
+    assert lives[kind].phases["reconcile-at"] == []
+
+
+def test_deletion_is_left_to_the_garbage_collector(lives: dict[str, Life]) -> None:
+    assert lives["plain"].phases["deletion"] == []
+    assert lives["given"].phases["deletion"] == []
+
+
+def test_deletion_with_database_ends_with_the_finalizer(lives: dict[str, Life]) -> None:
+    requests = lives["database"].phases["deletion"]
+    assert [one for one in requests if one.code >= 400 and one.code != 404] == []
+    assert str(requests[-1]) == "patch domains"
+    assert counted(requests)["patch domains"] == 1

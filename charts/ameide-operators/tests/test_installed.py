@@ -77,12 +77,12 @@ def domain(namespace: str, **spec: Any) -> dict[str, Any]:
     }
 
 
-def refusals(platform: Platform) -> list[str]:
-    """What the API server denied the operator's account so far."""
+def refusals(platform: Platform, after: int) -> list[str]:
+    """What the API server has denied the operator's account since a position of its audit log."""
     user = f"system:serviceaccount:{SYSTEM}:{OPERATOR}"
     return [
         f"{event['verb']} {event['requestURI']}"
-        for event in platform.control_plane.audit_events(user=user, stage=None)
+        for event in platform.control_plane.audit_events(user=user, after=after, stage=None)
         if event.get("responseStatus", {}).get("code") == 403
     ]
 
@@ -116,6 +116,7 @@ def test_the_granted_rights_suffice(cluster: Platform, tmp_path: Path, scope: st
     """A Domain with a database becomes Ready, changes, and goes, without one request denied."""
     client, namespace, databases = cluster.client, f"team-{scope}", f"db-{scope}"
     make_namespaces(cluster, namespace, databases)
+    began = cluster.control_plane.audit_position()
     watch = {"namespaces": [namespace], "databaseNamespaces": [databases]}
     with installed(cluster, tmp_path, {"rbac": {"scope": scope}, "watch": watch}):
         client.create(
@@ -135,9 +136,9 @@ def test_the_granted_rights_suffice(cluster: Platform, tmp_path: Path, scope: st
             client.wait_gone("autoscaling/v2", "HorizontalPodAutoscaler", "orders-domain", namespace, timeout=30)
             client.delete("ameide.io/v1", "Domain", "orders", namespace, wait=60)
         except Exception as error:
-            denied = sorted(set(refusals(cluster)))
+            denied = sorted(set(refusals(cluster, began)))
             raise AssertionError(f"{error}\n{log_of_operator(cluster, 5)}\ndenied: {denied}") from error
-        assert refusals(cluster) == []  # before helm takes the rights away, which it does while pods still stop
+        assert refusals(cluster, began) == []  # before helm takes the rights away, which it does while pods still stop
     assert client.list("postgresql.cnpg.io/v1", "Database", databases) == []
 
 

@@ -18,7 +18,7 @@ CLUSTER = ("databases", "main")
 FAILING = {f"{SHOP}/returns": "MigrationFailed", f"{SHOP}/storefront": "ImageNotAllowed"}
 """The Domains of `examples/failing` and the reason that each of them ends with."""
 
-_HOPELESS = frozenset({"InvalidSpec", "ImageNotAllowed", "MigrationFailed", "ReferenceNotPermitted", "DatabaseRefused"})
+_HOPELESS = frozenset({"InvalidSpec", "ImageNotAllowed", "MigrationFailed"})
 """Reasons with which a Domain does not become Ready by waiting."""
 
 

@@ -12,8 +12,8 @@
 - `change`: as above, applied last
 - `apis` (kinds of optional APIs; default all), `logs` (by glob over Job names), `image_info`, `image_error`, `now`
 
-`settings.yaml` holds settings as in the operator's file, in snake_case. `out.yaml` and `status.yaml` are expected; a child that is
-there already is shown by what would change in it. `UPDATE_GOLDEN=1` writes them anew.
+`settings.yaml` holds settings as in the operator's file, in snake_case. `out.yaml` and `status.yaml` are expected; a
+child that is there already is shown by what would change in it. `UPDATE_GOLDEN=1` writes them anew.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from harness import merged
+
 from ameide_shared import vocabulary as v
 from ameide_shared.cli.simulate import simulate
 from ameide_shared.imagepolicy import ImageInfo
 from ameide_shared.kube.differ import differences
 from ameide_shared.kube.fieldset import field_set_digest
-from ameide_shared.kube.resources import Manifest, key_of, resource_of
+from ameide_shared.kube.resources import Manifest, key_of
 from ameide_shared.plan import Action, Delete, Ensure, EnsureSecret, FromSecret, Generated, Outcome, Plan, Text
 from ameide_shared.snapshot import Snapshot
 from ameide_shared.stages import Stage
@@ -43,7 +45,6 @@ from domain_operator.observed import Observed
 from domain_operator.plan import plan
 from domain_operator.settings import DomainSettings
 from domain_operator.status import status
-from harness import merged
 
 ROOT = Path(__file__).with_name("golden")
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -235,6 +236,7 @@ def cases() -> list[str]:
     return sorted(path.parent.name for path in ROOT.glob("*/in.yaml"))
 
 
+@cache
 def load(name: str) -> Case:
     """Read and set up a case."""
     folder = ROOT / name

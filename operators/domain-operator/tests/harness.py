@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ameide_dev.client import KubeClient
@@ -77,6 +78,15 @@ class Domains:
 def condition_of(resource: Mapping[str, Any], condition: str) -> dict[str, Any] | None:
     conditions = (resource.get("status") or {}).get("conditions") or ()
     return next((c for c in conditions if c["type"] == condition), None)
+
+
+def eventually(holds: Callable[[], Any], timeout: float = 10, what: str = "") -> Any:
+    """Ask again and again until the answer is true, and return it: for what no single object tells."""
+    deadline = time.monotonic() + timeout
+    while not (found := holds()):
+        assert time.monotonic() < deadline, f"waited {timeout:g} s for {what or holds}"
+        time.sleep(0.1)
+    return found
 
 
 def merged(base: dict[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from ameide_shared.reasons import Reason
-from ameide_shared.status import stamp
 from conformance import (
     by_type,
     check_conditions,
@@ -16,7 +14,11 @@ from conformance import (
     check_schema,
     check_secrets,
 )
-from golden_cases import Case, cases, load, merged
+from golden_cases import Case, cases, load
+from harness import merged
+
+from ameide_shared.reasons import Reason
+from ameide_shared.status import stamp
 
 every_case = pytest.mark.parametrize("name", cases())
 

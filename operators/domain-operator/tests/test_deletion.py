@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from ameide_dev.client import KubeClient, WaitTimeoutError
@@ -11,7 +10,7 @@ from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
 from conftest import StartOperator
 from databases import database_of, databases_and_roles, given, given_secret, migrator, real, superuser
-from harness import API, Domains, condition_of
+from harness import API, CLIENT_IMAGE, Domains, eventually
 
 CNPG = "postgresql.cnpg.io/v1"
 ONE_ORDER = "INSERT INTO orders.orders (tenant_id, item, quantity) VALUES ('t123', 'chair', 1)"
@@ -35,25 +34,19 @@ def claims(domains: Domains) -> list[str]:
 
 def events(domains: Domains, reason: str) -> list[str]:
     """Messages of the Events with a reason, waited for a little: they are written beside everything else."""
-    found: list[str] = []
+    def told() -> list[str]:
+        found = domains.kube.list("events.k8s.io/v1", "Event", domains.namespace)
+        return [event["note"] for event in found if event["reason"] == reason]
 
-    def told(_: Any) -> bool:
-        found[:] = [
-            event.get("note") or event.get("message", "")
-            for event in domains.kube.list("events.k8s.io/v1", "Event", domains.namespace)
-            if event.get("reason") == reason
-        ]
-        return bool(found)
-
-    domains.kube.wait_for("v1", "Namespace", domains.namespace, told, timeout=5)
-    return found
+    return eventually(told, what=f"an Event {reason}")
 
 
 def test_without_a_database_it_goes_at_once(domains: Domains) -> None:
     domains.create()
     assert not domains.ready()["metadata"].get("finalizers")
     delete(domains, timeout=5)
-    domains.kube.wait_gone("apps/v1", "Deployment", "orders-domain", domains.namespace, timeout=10)
+    # The garbage collector looks for new kinds only every 30 s.
+    domains.kube.wait_gone("apps/v1", "Deployment", "orders-domain", domains.namespace, timeout=60)
 
 
 def test_retained_data_waits_for_a_domain_of_the_same_name(chart: Platform, domains: Domains, cluster: str) -> None:
@@ -107,8 +100,7 @@ def test_workload_goes_before_the_data(chart: Platform, domains: Domains, cluste
     domains.kube.wait_for(
         "v1", "Pod", name, lambda it: bool(it) and "deletionTimestamp" in it["metadata"], domains.namespace
     )
-    waiting = domains.until("Ready", "False", reason="Deleting")
-    assert "pods are still ending" in condition_of(waiting, "Ready")["message"]
+    domains.until("Ready", "False", reason="Deleting")
     assert len(databases_and_roles(chart, domains)) == 3
     domains.kube.merge_patch("v1", "Pod", name, {"metadata": {"finalizers": None}}, domains.namespace)
     domains.kube.wait_gone(API, "Domain", "orders", domains.namespace)
@@ -171,20 +163,16 @@ def test_running_migration_is_ended_first(chart: Platform, domains: Domains, clu
     """A real migration under way, then deletion with Delete: nothing is left of either."""
     sleeping = {"command": ["sh", "-c", "sleep 60"]}
     spec = real(domains, cluster, deletionPolicy="Delete", migrations=sleeping)
-    domains.create(db={**spec, "migrationJobImage": "ghcr.io/ameide/hostnode-postgres:18"})
+    domains.create(db={**spec, "migrationJobImage": CLIENT_IMAGE})
 
-    def migrating(_: Any) -> bool:
+    def migrating() -> bool:
         pods = domains.kube.list("v1", "Pod", domains.namespace)
-        return any("running" in status.get("state", {}) for pod in pods for status in _main(pod))
+        states = [s.get("state", {}) for pod in pods for s in pod.get("status", {}).get("containerStatuses", ())]
+        return any("running" in state for state in states)
 
-    domains.kube.wait_for("v1", "Namespace", domains.namespace, migrating, timeout=5) if False else None
-    domains.until("Ready", "False", reason="MigrationRunning", timeout=60)
+    eventually(migrating, timeout=30, what="a migration that runs")
     delete(domains, timeout=45)
     assert databases_and_roles(chart, domains) == set()
-
-
-def _main(pod: dict[str, Any]) -> list[dict[str, Any]]:
-    return (pod.get("status") or {}).get("containerStatuses") or []
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from ameide_dev.client import UnknownKindError
 from ameide_shared.controller import audit, streams
 from ameide_shared.kube.connection import connect
 from ameide_shared.kube.resources import CONFIG_MAP, NAMESPACE, ObjectKey
@@ -41,6 +42,13 @@ Start = Callable[..., Any]
 def install(kube: KubeClient, resource: Any) -> None:
     kube.apply(sample_operator.crd(resource))
     kube.wait_condition("apiextensions.k8s.io/v1", "CustomResourceDefinition", str(resource), "Established")
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:  # discovery lags behind
+        with contextlib.suppress(UnknownKindError):
+            kube.list(resource.api_version, resource.kind)
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{resource} is established but not served")
 
 
 @pytest.fixture
@@ -285,7 +293,7 @@ async def test_a_kind_that_kopf_overlooked_is_watched_after_all(
     start: Start, kube: KubeClient, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when an API server that is starting does not know all of its APIs yet: kopf asks only once."""
-    monkeypatch.setattr(streams, "_CHECK_SECONDS", 4.0)
+    monkeypatch.setattr(streams, "_CHECK_SECONDS", 8.0)
     kube.delete("apiextensions.k8s.io/v1", "CustomResourceDefinition", str(WIDGET), wait=True)
     sample = await start(ready=False)
     monkeypatch.setattr(sample.runtime._auditor, "_revive", lambda: None)
@@ -300,7 +308,9 @@ async def test_an_outage_of_the_api_server_is_sat_out(
     start: Start, platform: Platform, kube: KubeClient, namespace: str
 ) -> None:
     kube.create(widget(namespace, "w"))
-    sample = await start(settings(leader_election=LeaderElectionSettings(namespace=namespace)))
+    # On a busy machine an API server takes longer than the usual ten seconds to be back.
+    patient = LeaderElectionSettings(namespace=namespace, lease_duration=90, renew_deadline=60)
+    sample = await start(settings(leader_election=patient))
     key = ObjectKey(namespace, "w")
     await until(lambda: (key, True, ()) in sample.seen, "the Widget")
     restarting = asyncio.create_task(asyncio.to_thread(platform.control_plane.restart_apiserver, 4.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import click
@@ -43,6 +44,9 @@ def run(
     definition: Definition, settings: OperatorSettings, kubeconfig: str | None = None, context: str | None = None
 ) -> int:
     """Run until told to stop; the exit code."""
+    # Caches are many small objects that stay: with the default thresholds the collector walks them so often that it
+    # takes 9 % of the CPU of a burst.
+    gc.set_threshold(20_000, 20, 50)
     logs.configure(settings.log_level, settings.log_format)
 
     async def serve() -> int:

@@ -282,7 +282,8 @@ class Runtime:
             if old is not None:
                 concerned.update(keys(old))
             for key in concerned:
-                self.queue.add(key, debounce=True)
+                if self._admits(key.namespace):
+                    self.queue.add(key, debounce=True)
 
         return changed
 

@@ -1,0 +1,266 @@
+"""The demo as its users run it, and the examples that it applies."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ameide_dev.demo_checks import CheckError, order_something
+from ameide_dev.demo_domains import EXAMPLES, FAILING, DemoError, at_rest, domain_files, unfinished
+from ameide_dev.platform import Platform
+
+BIN = Path(sys.executable).parent
+DEMO = [sys.executable, "-m", "ameide_dev", "demo"]
+
+
+def environment(tmp_path: Path, **more: str) -> dict[str, str]:
+    """A user's environment in which the demo's temporary folders can be told from others'."""
+    env = {name: value for name, value in os.environ.items() if name not in ("KUBECONFIG", "CI")}
+    return {**env, "TMPDIR": str(tmp_path), **more}
+
+
+def demo(tmp_path: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run it without a terminal."""
+    return subprocess.run(
+        [*DEMO, *arguments], env=environment(tmp_path, **env), capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def processes_of(folder: Path) -> list[str]:
+    """The command lines of processes that have something to do with a folder."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in command:
+            found.append(command)
+    return found
+
+
+# Examples
+
+
+def test_examples_are_valid() -> None:
+    """Offline, by the schema and the rules that the API server has."""
+    result = subprocess.run(
+        [str(BIN / "domain-operator"), "check", "-f", str(EXAMPLES), "-o", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    answer = json.loads(result.stdout)
+    assert (result.returncode, answer["findings"]) == (0, [])
+    assert answer["checked"] == len(domain_files())
+
+
+def test_examples_readme_names_each_file() -> None:
+    readme = (EXAMPLES / "README.md").read_text()
+    linked = set(re.findall(r"\]\(((?:failing/)?[^)/]+\.yaml)\)", readme))
+    assert linked == {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.yaml")}
+
+
+def test_failing_examples_are_those_the_demo_expects_to_fail() -> None:
+    named = set()
+    for path in EXAMPLES.glob("failing/*.yaml"):
+        metadata = yaml.safe_load(path.read_text())["metadata"]
+        named.add(f"{metadata['namespace']}/{metadata['name']}")
+        assert FAILING[f"{metadata['namespace']}/{metadata['name']}"] in (EXAMPLES / "README.md").read_text()
+    assert named == set(FAILING)
+
+
+# What the demo takes for success
+
+
+def domain(name: str, status: str, reason: str, *, observed: int = 1) -> dict[str, Any]:
+    ready = {"type": "Ready", "status": status, "reason": reason, "message": "m", "observedGeneration": observed}
+    metadata = {"name": name, "namespace": "shop", "generation": 1}
+    return {"metadata": metadata, "spec": {}, "status": {"conditions": [ready]}}
+
+
+def test_at_rest() -> None:
+    good, bad = domain("orders", "True", "AllResourcesHealthy"), domain("returns", "False", "MigrationFailed")
+    assert at_rest([good, bad])
+    assert not at_rest([good, domain("returns", "True", "AllResourcesHealthy")])
+    assert not at_rest([domain("orders", "True", "AllResourcesHealthy", observed=0), bad])
+    assert unfinished([{"metadata": good["metadata"], "spec": {}}]) == ["shop/orders has no status yet"]
+    waiting = domain("orders", "False", "RolloutInProgress")
+    assert unfinished([waiting, bad]) == ["shop/orders should be Ready, but is RolloutInProgress (m)"]
+    with pytest.raises(DemoError, match="shop/orders is not Ready: MigrationFailed: m"):
+        at_rest([domain("orders", "False", "MigrationFailed")])
+
+
+@contextmanager
+def orders_service(*, keeps_tenants_apart: bool = True, status: int = 201) -> Iterator[tuple[str, int]]:
+    """A service like the example's, with the faults that the demo has to notice."""
+    orders: list[tuple[str | None, dict[str, Any]]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:
+            """Quiet."""
+
+        def do_GET(self) -> None:
+            tenant = self.headers["x-tenant-id"]
+            seen = [order for owner, order in orders if owner == tenant or not keeps_tenants_apart]
+            self.answer(200, {"orders": seen})
+
+        def do_POST(self) -> None:
+            sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            orders.append((self.headers["x-tenant-id"], {"id": len(orders) + 1, **sent}))
+            self.answer(status, orders[-1][1])
+
+        def answer(self, code: int, content: Any) -> None:
+            body = json.dumps(content).encode()
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield "127.0.0.1", server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_order_is_seen_by_its_tenant_alone() -> None:
+    with orders_service() as address:
+        exchanges = order_something(address, "acme", "globex")
+    assert [(item.method, item.tenant, item.status) for item in exchanges] == [
+        ("POST", "acme", 201),
+        ("GET", "acme", 200),
+        ("GET", "globex", 200),
+    ]
+    with orders_service(keeps_tenants_apart=False) as address:
+        with pytest.raises(CheckError, match="tenant globex should not see order 1 of acme"):
+            order_something(address, "acme", "globex")
+    with orders_service(status=503) as address, pytest.raises(CheckError, match="answered 503 instead of 201"):
+        order_something(address, "acme", "globex")
+
+
+# The demo itself
+
+
+@pytest.mark.platform
+def test_without_a_terminal_it_checks_and_leaves_nothing(tmp_path: Path) -> None:
+    result = demo(tmp_path, CI="true")
+    assert result.returncode == 0, result.stdout + result.stderr
+    for proof in (
+        "2 replicas, ",  # Helm's release, its pods ready
+        "Ready=True AllResourcesHealthy, migration version 2",
+        "│ orders_owner │",  # a table, read from PostgreSQL
+        '201 {"id": 1, "item": "espresso machine", "quantity": 2}',
+        '200 {"orders": []}',  # the other tenant's
+        "Domain shop/returns is not Ready: MigrationFailed",
+        'relation "orders" already exists',
+        "Domain shop/storefront is not Ready: ImageNotAllowed",
+        "every check held",
+    ):
+        assert proof in result.stdout, proof
+    assert [path for path in tmp_path.iterdir() if path.name.startswith("ameide")] == []
+    assert processes_of(tmp_path) == []
+
+
+@pytest.mark.platform
+def test_on_a_terminal_it_stays_until_interrupted(tmp_path: Path) -> None:
+    """The printed environment leads to the cluster, the table is live, and Ctrl-C takes everything down."""
+    master, slave = pty.openpty()
+    env = environment(tmp_path, TERM="xterm-256color", COLUMNS="160", LINES="50")
+    process = subprocess.Popen(DEMO, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True)
+    os.close(slave)
+    shown = bytearray()
+
+    def read() -> None:
+        try:
+            while piece := os.read(master, 65536):
+                shown.extend(piece)
+        except OSError:
+            pass  # a terminal whose last user has gone reports an error, not an end
+
+    reader = threading.Thread(target=read)
+    reader.start()
+
+    def wait_for(text: str, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while text.encode() not in shown:
+            assert process.poll() is None, shown.decode(errors="replace")[-3000:]
+            assert time.monotonic() < deadline, f"no {text!r} in {shown.decode(errors='replace')[-3000:]}"
+            time.sleep(0.05)
+
+    try:
+        wait_for("Ctrl-C stops everything.", 200)
+        file = next(tmp_path.glob("ameide-demo-*/env"))
+        script = (
+            f"source {file}; domain-operator diff -f {EXAMPLES}/orders.yaml && "
+            'kubectl patch domain storefront -n shop --type=merge -p \'{"spec": {"image": "ghcr.io/ameide/web:1"}}\' && '
+            "kubectl wait domain storefront -n shop --for=condition=Ready --timeout=60s && kubectl get ameide -A"
+        )
+        used = subprocess.run(
+            ["bash", "-c", script], capture_output=True, text=True, check=False, env=environment(tmp_path)
+        )
+        assert used.returncode == 0, used.stdout + used.stderr
+        assert "shop        storefront   True" in used.stdout
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        reader.join(timeout=10)
+        os.close(master)
+    assert b"everything that was started is stopped" in shown
+    assert list(tmp_path.glob("ameide*")) == []
+    assert processes_of(tmp_path) == []
+
+
+@pytest.mark.platform
+def test_failure_keeps_logs_and_says_where(tmp_path: Path) -> None:
+    result = demo(tmp_path, CI="true", AMEIDE_HELM="/bin/false")
+    assert result.returncode == 1
+    assert "The demo failed: helm upgrade failed" in result.stdout
+    found = re.search(r"kept in (\S+)", result.stdout)
+    assert found is not None
+    logs = Path(found[1])
+    assert {"apiserver.log", "etcd.log"} <= {path.name for path in logs.iterdir()}
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("ameide")] == [logs.name]
+    assert processes_of(tmp_path) == []
+
+
+@pytest.mark.platform
+def test_existing_cluster_is_left_as_it_was(tmp_path: Path) -> None:
+    """The operator runs beside it; afterwards only the CRD is left. A namespace of the user's is not touched."""
+    with Platform(crd_sources=["cnpg"], cnpg=False, host_node=False) as other:
+        kinds = ("namespaces", "clusterroles", "clusterrolebindings", "crds")
+        before = {kind: set(other.kubectl("get", kind, "-o", "name").splitlines()) for kind in kinds}
+        result = demo(tmp_path, "--kubeconfig", str(other.kubeconfig))
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert "a process on this machine" in result.stdout
+        assert "Domain shop/catalog is Ready: AllResourcesHealthy" in result.stdout
+        after = {kind: set(other.kubectl("get", kind, "-o", "name").splitlines()) for kind in kinds}
+        assert after["crds"] - before["crds"] == {"customresourcedefinition.apiextensions.k8s.io/domains.ameide.io"}
+        assert {kind: after[kind] - before[kind] for kind in kinds[:3]} == dict.fromkeys(kinds[:3], set())
+        other.kubectl("create", "namespace", "shop")
+        refused = demo(tmp_path, "--kubeconfig", str(other.kubeconfig))
+        assert (refused.returncode, "namespace shop exists in this cluster" in refused.stdout) == (1, True)
+        assert other.client.get("v1", "Namespace", "shop")["status"]["phase"] == "Active"
+    assert list(tmp_path.glob("ameide*")) == []

@@ -28,17 +28,15 @@ BIN = Path(sys.executable).parent
 DEMO = [sys.executable, "-m", "ameide_dev", "demo"]
 
 
-def environment(tmp_path: Path, **more: str) -> dict[str, str]:
-    """A user's environment in which the demo's temporary folders can be told from others'."""
-    env = {name: value for name, value in os.environ.items() if name not in ("KUBECONFIG", "CI")}
-    return {**env, "TMPDIR": str(tmp_path), **more}
+def environment(**more: str) -> dict[str, str]:
+    """A user's environment, without what leads to a cluster or says that nobody looks."""
+    return {**{name: value for name, value in os.environ.items() if name not in ("KUBECONFIG", "CI")}, **more}
 
 
 def demo(tmp_path: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run it without a terminal."""
-    return subprocess.run(
-        [*DEMO, *arguments], env=environment(tmp_path, **env), capture_output=True, text=True, timeout=300, check=False
-    )
+    command = [*DEMO, "--directory", str(tmp_path), *arguments]
+    return subprocess.run(command, env=environment(**env), capture_output=True, text=True, timeout=300, check=False)
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -51,6 +49,15 @@ def processes_of(folder: Path) -> list[str]:
             continue
         if str(folder) in command:
             found.append(command)
+    return found
+
+
+def descendants(pid: int) -> set[int]:
+    """The process ids of all children of a process, and of theirs."""
+    found: set[int] = set()
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, file.read_text().split()):
+            found |= {child, *descendants(child)}
     return found
 
 
@@ -151,9 +158,9 @@ def test_order_is_seen_by_its_tenant_alone() -> None:
         ("GET", "acme", 200),
         ("GET", "globex", 200),
     ]
-    with orders_service(keeps_tenants_apart=False) as address:
-        with pytest.raises(CheckError, match="tenant globex should not see order 1 of acme"):
-            order_something(address, "acme", "globex")
+    apart = "tenant globex should not see order 1 of acme"
+    with orders_service(keeps_tenants_apart=False) as address, pytest.raises(CheckError, match=apart):
+        order_something(address, "acme", "globex")
     with orders_service(status=503) as address, pytest.raises(CheckError, match="answered 503 instead of 201"):
         order_something(address, "acme", "globex")
 
@@ -177,7 +184,7 @@ def test_without_a_terminal_it_checks_and_leaves_nothing(tmp_path: Path) -> None
         "every check held",
     ):
         assert proof in result.stdout, proof
-    assert [path for path in tmp_path.iterdir() if path.name.startswith("ameide")] == []
+    assert list(tmp_path.iterdir()) == []
     assert processes_of(tmp_path) == []
 
 
@@ -185,8 +192,9 @@ def test_without_a_terminal_it_checks_and_leaves_nothing(tmp_path: Path) -> None
 def test_on_a_terminal_it_stays_until_interrupted(tmp_path: Path) -> None:
     """The printed environment leads to the cluster, the table is live, and Ctrl-C takes everything down."""
     master, slave = pty.openpty()
-    env = environment(tmp_path, TERM="xterm-256color", COLUMNS="160", LINES="50")
-    process = subprocess.Popen(DEMO, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True)
+    env = environment(TERM="xterm-256color", COLUMNS="160", LINES="50")
+    command = [*DEMO, "--directory", str(tmp_path)]
+    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True)
     os.close(slave)
     shown = bytearray()
 
@@ -210,16 +218,16 @@ def test_on_a_terminal_it_stays_until_interrupted(tmp_path: Path) -> None:
     try:
         wait_for("Ctrl-C stops everything.", 200)
         file = next(tmp_path.glob("ameide-demo-*/env"))
-        script = (
-            f"source {file}; domain-operator diff -f {EXAMPLES}/orders.yaml && "
-            'kubectl patch domain storefront -n shop --type=merge -p \'{"spec": {"image": "ghcr.io/ameide/web:1"}}\' && '
-            "kubectl wait domain storefront -n shop --for=condition=Ready --timeout=60s && kubectl get ameide -A"
-        )
-        used = subprocess.run(
-            ["bash", "-c", script], capture_output=True, text=True, check=False, env=environment(tmp_path)
-        )
+        script = f"""
+            source {file} && domain-operator diff -f {EXAMPLES}/orders.yaml &&
+            kubectl patch domain storefront -n shop --type=merge -p '{{"spec": {{"image": "ghcr.io/ameide/web:1"}}}}' &&
+            kubectl wait domain storefront -n shop --for=condition=Ready --timeout=60s && kubectl get ameide -A
+        """
+        used = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, env=environment())
         assert used.returncode == 0, used.stdout + used.stderr
         assert "shop        storefront   True" in used.stdout
+        started = descendants(process.pid)
+        assert any(b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in started)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0
     finally:
@@ -229,8 +237,8 @@ def test_on_a_terminal_it_stays_until_interrupted(tmp_path: Path) -> None:
         reader.join(timeout=10)
         os.close(master)
     assert b"everything that was started is stopped" in shown
-    assert list(tmp_path.glob("ameide*")) == []
-    assert processes_of(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+    assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
 
 
 @pytest.mark.platform
@@ -242,7 +250,7 @@ def test_failure_keeps_logs_and_says_where(tmp_path: Path) -> None:
     assert found is not None
     logs = Path(found[1])
     assert {"apiserver.log", "etcd.log"} <= {path.name for path in logs.iterdir()}
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("ameide")] == [logs.name]
+    assert list(tmp_path.iterdir()) == [logs]
     assert processes_of(tmp_path) == []
 
 
@@ -258,9 +266,9 @@ def test_existing_cluster_is_left_as_it_was(tmp_path: Path) -> None:
         assert "Domain shop/catalog is Ready: AllResourcesHealthy" in result.stdout
         after = {kind: set(other.kubectl("get", kind, "-o", "name").splitlines()) for kind in kinds}
         assert after["crds"] - before["crds"] == {"customresourcedefinition.apiextensions.k8s.io/domains.ameide.io"}
-        assert {kind: after[kind] - before[kind] for kind in kinds[:3]} == dict.fromkeys(kinds[:3], set())
+        assert {kind: after[kind] - before[kind] for kind in kinds[:3]} == {kind: set() for kind in kinds[:3]}
         other.kubectl("create", "namespace", "shop")
         refused = demo(tmp_path, "--kubeconfig", str(other.kubeconfig))
         assert (refused.returncode, "namespace shop exists in this cluster" in refused.stdout) == (1, True)
         assert other.client.get("v1", "Namespace", "shop")["status"]["phase"] == "Active"
-    assert list(tmp_path.glob("ameide*")) == []
+    assert list(tmp_path.iterdir()) == []

@@ -112,13 +112,16 @@ def up(name: str, kubeconfig: Path | None, new: bool, directory: Path | None, ke
 @click.option(
     "--keep", is_flag=True, help="Leave data and logs (in an existing cluster: everything) in place at the end."
 )
-def demo(kubeconfig: Path | None, new: bool, operator_image: str, keep: bool) -> None:
+@click.option("--directory", type=click.Path(path_type=Path, exists=True, file_okay=False), help="For temporary files.")
+def demo(kubeconfig: Path | None, new: bool, operator_image: str, keep: bool, directory: Path | None) -> None:
     """Install the chart, apply `examples/` and prove that what they ask for is there.
 
     On a terminal it stays up until Ctrl-C; elsewhere, and with CI=true, it checks, cleans up and ends.
     """
     existing = None if new else existing_kubeconfig(kubeconfig)
-    sys.exit(demo_existing.run(existing, operator_image, keep=keep) if existing else demo_local.run(keep=keep))
+    if existing is not None:
+        sys.exit(demo_existing.run(existing, operator_image, folder=directory, keep=keep))
+    sys.exit(demo_local.run(folder=directory, keep=keep))
 
 
 @main.command()

@@ -73,11 +73,14 @@ def stays_up() -> bool:
     return sys.stdout.isatty() and os.environ.get("CI", "").lower() not in ("true", "1")
 
 
-def run(*, keep: bool = False) -> int:
-    """The demo on a platform of its own; returns the exit code. keep: leave data and logs in place."""
+def run(*, folder: Path | None = None, keep: bool = False) -> int:
+    """The demo on a platform of its own; returns the exit code.
+
+    folder: where it makes its temporary folder (default: the system's place for them). keep: leave data and logs there.
+    """
     screen = Screen()
     screen.title("Ameide operators: from manifest to a migrated, serving Domain")
-    directory = Path(tempfile.mkdtemp(prefix="ameide-demo-"))
+    directory = Path(tempfile.mkdtemp(prefix="ameide-demo-", dir=folder)).absolute()
     guard = Guard()
     if not keep:
         guard.remove_at_end(directory)

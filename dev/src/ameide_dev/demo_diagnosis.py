@@ -35,8 +35,8 @@ _ENOUGH_SECONDS = 20
 
 
 def collect(kubeconfig: Path | None, directory: Path) -> Path:
-    """Ask the cluster (None: it never came up) and copy the demo's own logs; returns the folder with all of it."""
-    folder = Path(tempfile.mkdtemp(prefix="ameide-demo-logs-"))
+    """Ask the cluster (None: it never came up) and copy the demo's own logs; returns the folder, beside `directory`."""
+    folder = Path(tempfile.mkdtemp(prefix="ameide-demo-logs-", dir=directory.parent))
     for source in directory.rglob("*.log"):
         # The pods' own logs come from the API server; the audit log is large and says what the others say.
         if "pods" not in source.parts and source.name != "audit.log":

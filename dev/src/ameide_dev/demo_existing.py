@@ -47,15 +47,16 @@ _STARTING = frozenset({"DeploymentNotReady", "RolloutInProgress"})
 """What a Domain says whose children are all there, while the cluster cannot start its pods."""
 
 
-def run(kubeconfig: Path, image: str = "", *, keep: bool = False) -> int:
+def run(kubeconfig: Path, image: str = "", *, folder: Path | None = None, keep: bool = False) -> int:
     """The demo on the cluster of `kubeconfig`; returns the exit code.
 
     image: of the Domain operator, for the chart's Deployment; empty for the choice that the module describes.
-    keep: leave everything in the cluster at the end.
+    folder: where it makes its temporary folder (default: the system's place for them). keep: leave everything in the
+    cluster at the end.
     """
     screen = Screen()
     screen.title(f"Ameide operators on the cluster of {kubeconfig}")
-    directory = Path(tempfile.mkdtemp(prefix="ameide-demo-"))
+    directory = Path(tempfile.mkdtemp(prefix="ameide-demo-", dir=folder)).absolute()
     guard, made, running = Guard(), ExitStack(), ExitStack()
     interrupt_on_termination()
     code = 0
@@ -145,7 +146,7 @@ def _operator(demo: _Demo, image: str, host_node: bool) -> tuple[bool, str]:
     """See that an operator looks after the namespace; returns whether its settings are the demo's, and who it is."""
     if demo_release.is_installed(demo.kubeconfig):
         return False, f"the release {RELEASE} that this cluster has already"
-    values: dict[str, Any] = {"watch": {"namespaces": [SHOP]}}
+    values: dict[str, Any] = {"watch": {"namespaces": [SHOP], "databaseNamespaces": [CLUSTER[0]] if host_node else []}}
     if image:
         values["operators"] = {"domain": {"image": _image_values(image)}}
     elif host_node:

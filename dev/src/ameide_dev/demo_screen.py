@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich import box
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.padding import Padding
@@ -25,7 +26,9 @@ _TRANSIENT = "yellow"
 _PLAIN_WIDTH = 120
 """Columns where nobody looks at a terminal, as in a CI log."""
 _MESSAGE = 180
-"""Characters of a message in the table."""
+"""Characters of a message beside the table; `explain` has the whole of it."""
+_WIDE = 130
+"""Columns from which messages have room in the table."""
 
 
 class Step:
@@ -121,7 +124,7 @@ class Screen:
         with Live(console=self.console, auto_refresh=False, transient=False) if self.live else _Nothing() as live:
             while True:
                 if isinstance(live, Live):
-                    live.update(_frame(domains, remark), refresh=True)
+                    live.update(_frame(domains, remark, self.console.width), refresh=True)
                 else:
                     self._print_changes(domains, seen)
                 if done(domains):
@@ -174,45 +177,32 @@ def _migration(domain: Object) -> str:
     return str(state["reason"]) if state is not None else "-"
 
 
-def _frame(domains: Sequence[Object], remark: str) -> RenderableType:
-    grid = Table.grid()
-    grid.add_row(Padding(domain_table(domains), (0, 0, 0, 2)))
-    if remark:
-        grid.add_row(Text(f"  {remark}", style="dim"))
-    return grid
-
-
-def domain_table(domains: Sequence[Object]) -> Table:
-    """Domain, Ready, Reason, Migration, Age and message, one Domain a row."""
-    table = Table(border_style="dim", header_style="bold", expand=False)
-    for name, options in (
-        ("Domain", {"no_wrap": True}),
-        ("Ready", {"no_wrap": True}),
-        ("Reason", {"no_wrap": True}),
-        ("Migration", {"no_wrap": True}),
-        ("Pods", {"no_wrap": True}),
-        ("Age", {"no_wrap": True, "justify": "right"}),
-        ("Message", {"overflow": "fold", "min_width": 24}),
-    ):
-        table.add_column(name, **options)
+def _frame(domains: Sequence[Object], remark: str, width: int) -> RenderableType:
+    """The table, and below it, where it is too narrow for them, the messages; it has to fit on the screen."""
+    wide = width >= _WIDE
+    table = Table(box=box.SIMPLE_HEAD, border_style="dim", header_style="bold", padding=(0, 1), show_edge=False)
+    for name in ("Domain", "Ready", "Reason", "Migration", "Pods", "Age"):
+        table.add_column(name, no_wrap=True, justify="right" if name == "Age" else "left")
+    if wide:
+        table.add_column("Message", overflow="fold", ratio=1)
+    messages = []
     for domain in sorted(domains, key=key):
         ready, reason, migration, message = summary(domain)
         workload = (domain.get("status") or {}).get("workload") or {}
         pods = f"{workload.get('readyReplicas', 0)}/{workload['desiredReplicas']}" if workload.get("name") else "-"
         # Under way is no failure yet: only a Domain whose migration or rollout has ended badly is shown in red.
         colour = _TRANSIENT if _under_way(domain) else _COLOURS.get(ready, "dim")
-        # The table has to fit on the screen to be redrawn in place; `explain` has the whole message.
-        message = _shortened(message)
-        table.add_row(
-            key(domain),
-            Text(ready, style=colour),
-            Text(reason, style=colour),
-            migration or "-",
-            pods,
-            _age(domain),
-            message,
-        )
-    return table
+        row = [key(domain), Text(ready, colour), Text(reason, colour), migration or "-", pods, _age(domain)]
+        table.add_row(*row, *([Text(_shortened(message))] if wide else ()))
+        if message and not wide:
+            messages.append(Text.assemble((f"{key(domain)}: ", "bold"), _shortened(message)))
+    grid = Table.grid()
+    grid.add_row(Padding(table, (0, 0, 0, 1)))
+    for line in messages:
+        grid.add_row(Padding(line, (0, 0, 0, 2)))
+    if remark:
+        grid.add_row(Padding(Text(remark, "dim"), (1, 0, 0, 2)))
+    return grid
 
 
 def _shortened(message: str) -> str:

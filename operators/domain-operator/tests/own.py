@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import CLIENT_IMAGE
+from harness import CLIENT_IMAGE, Domains
 from prometheus_client.parser import text_string_to_metric_families
 
 from ameide_dev.client import KubeClient
@@ -90,3 +91,9 @@ def until(what: str, condition: Callable[[], bool], timeout: float = 30.0) -> No
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {timeout:.0f} s: {what}")
         time.sleep(0.1)
+
+
+def decoded_secret(domains: Domains, name: str) -> dict[str, str]:
+    """The values of a Secret beside the Domains."""
+    secret = domains.kube.get("v1", "Secret", name, domains.namespace)
+    return {key: base64.b64decode(value).decode() for key, value in secret.get("data", {}).items()}

@@ -78,19 +78,19 @@ _db = st.fixed_dictionaries(
 
 
 @st.composite
-def manifests(draw: st.DrawFn) -> dict[str, Any]:
-    """A Domain that the CRD would take (mostly), with a database more often than not."""
+def manifests(draw: st.DrawFn, *, dropping: bool) -> dict[str, Any]:
+    """A Domain that the CRD would take (mostly), with a database more often than not; `dropping`: to be dropped."""
     spec = draw(_spec)
     if "replicas" not in spec and draw(st.booleans()):
         spec["autoscaling"] = draw(_autoscaling)
-    if draw(st.integers(0, 3)):
+    if dropping or draw(st.integers(0, 3)):
         db = draw(_db)
         db["migrationJobImage"] = draw(_images)
         if db["provisioning"] == "None":
             kind = draw(st.sampled_from(["Secret", "ExternalSecret"]))
             db["connectionSecretRef"] = {"kind": kind, "name": "orders-connection"}
-        elif draw(st.booleans()):
-            db["deletionPolicy"] = draw(st.sampled_from(["Retain", "Delete"]))
+        elif dropping or draw(st.booleans()):
+            db["deletionPolicy"] = "Delete" if dropping else draw(st.sampled_from(["Retain", "Delete"]))
         spec["db"] = db
     names = {"name": draw(_names), "namespace": draw(_namespaces)}
     annotations = draw(
@@ -102,9 +102,9 @@ def manifests(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def worlds(draw: st.DrawFn, *, dropping: bool = False) -> World:
     """A Domain with a past: what it was before has settled, and its plan may have been begun again since."""
-    domain = draw(manifests())
+    domain = draw(manifests(dropping=dropping))
     world = World(domain, DomainSettings(**draw(_settings)), APIS if draw(st.integers(0, 9)) < 9 else frozenset())
     namespace = domain["metadata"]["namespace"]
     reference = domain["spec"].get("db", {}).get("clusterRef", "")
@@ -149,7 +149,7 @@ def _delete(world: World) -> None:
 @st.composite
 def sane_clusters(draw: st.DrawFn, *, deleting: bool = False) -> Case:
     """A Domain whose children, some of them lost, are as controllers would leave them."""
-    world = draw(worlds())
+    world = draw(worlds(dropping=deleting))
     for name, manifest in list(world.objects.items()):
         if manifest["metadata"].get("labels", {}).get("ameide.io/primitive") and draw(st.integers(0, 7)) == 7:
             del world.objects[name]

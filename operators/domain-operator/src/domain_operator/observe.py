@@ -48,8 +48,8 @@ from domain_operator.spec import Domain
 log = logging.getLogger(__name__)
 
 OPTIONAL_APIS = (CNPG_CLUSTER, CNPG_DATABASE, CNPG_DATABASE_ROLE, SERVICE_MONITOR, EXTERNAL_SECRET)
-FOREIGN_SECONDS = 15.0
-"""How long an object of somebody else, got by name, is believed."""
+FOREIGN_SECONDS = 9.0
+"""How long an object of somebody else, got by name, is believed: less than plans wait before they look again."""
 _LOG_LINES = 40
 
 

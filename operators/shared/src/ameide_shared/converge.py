@@ -231,7 +231,7 @@ def explain(action: Action, error: Exception) -> Failure:
             remedy="rename or delete that object, or rename this resource",
         )
     if isinstance(error, MissingSourceError):
-        return Failure(action, Reason.SecretNotFound, str(error))
+        return Failure(action, Reason.SecretNotFound, str(error), remedy="wait for what makes it, or mend that Secret")
     if isinstance(error, QuotaExceeded):
         return Failure(action, Reason.QuotaExceeded, f"could not {what}: {error}", remedy="raise the ResourceQuota")
     if isinstance(error, (Invalid, ImmutableField)):
@@ -250,8 +250,20 @@ def explain(action: Action, error: Exception) -> Failure:
             remedy="grant the operator's service account this right, or mend what the admission policy names",
         )
     if isinstance(error, NotFound) and isinstance(action, (Ensure, EnsureSecret)):
-        return Failure(action, Reason.APINotInstalled, f"could not {what}: {error}")
+        return Failure(
+            action,
+            Reason.APINotInstalled,
+            f"could not {what}: {error}",
+            remedy="create the namespace, or install the API, that is missing",
+        )
     if isinstance(error, Conflict):
-        return Failure(action, Reason.ApplyFailed, f"could not {what}: it changed meanwhile; trying again")
-    retry_after = error.retry_after if isinstance(error, ApiError) else None
-    return Failure(action, Reason.ApplyFailed, f"could not {what}: {error}", retry_after=retry_after)
+        return Failure(
+            action, Reason.ApplyFailed, f"could not {what}: it changed meanwhile", remedy="it is tried again by itself"
+        )
+    return Failure(
+        action,
+        Reason.ApplyFailed,
+        f"could not {what}: {error}",
+        remedy="it is tried again by itself; if it stays, look at the API server and its admission webhooks",
+        retry_after=error.retry_after if isinstance(error, ApiError) else None,
+    )

@@ -20,8 +20,8 @@ from ameide_shared.kube.errors import ApiError, Conflict, NotFound
 from ameide_shared.kube.resources import Manifest, ObjectKey, ResourceType
 from ameide_shared.plan import Outcome, Plan
 from ameide_shared.reasons import Reason
-from ameide_shared.stages import Stage, State
-from ameide_shared.status import compose, significant, status_patch
+from ameide_shared.stages import Stage, State, blocked
+from ameide_shared.status import compose, paused_condition, significant, status_patch
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ STEPS = frozenset(
 )
 """Reasons of a resource that is on its way."""
 _FOLDED = ("observedGeneration", "conditions", "blocker")
+_OF_EVERY_FOLD = (v.READY, v.PROGRESSING, v.DEGRADED, v.RECONCILING, v.STALLED, v.PAUSED)
 O = TypeVar("O")  # noqa: E741 - the observed type of a kind
 
 
@@ -121,11 +122,21 @@ class Reconciler(Generic[O]):
             State.FAILED,
             Reason.ReconcileTimeout if timed_out else Reason.InternalError,
             str(error) if timed_out else f"{type(error).__name__} in the operator",
-            remedy="" if timed_out else "see the operator's log, and report it to its maintainers",
+            remedy="it is repeated; if it stays, look at the latencies of the API server and the operator"
+            if timed_out
+            else "see the operator's log, and report it to its maintainers",
         )
         previous: Mapping[str, Any] = manifest.get("status") or {}
         told = {name: value for name, value in previous.items() if name not in _FOLDED}
-        await self._write(key, manifest, compose(manifest, [stage], self._clock(), fields=told))
+        # What the kind's own stages are now is not known; that they exist is.
+        unknown = [
+            blocked(condition["type"], stage)
+            for condition in previous.get("conditions") or ()
+            if condition["type"] not in _OF_EVERY_FOLD
+        ]
+        paused = paused_condition(manifest)
+        status = compose(manifest, [stage, *unknown], self._clock(), more_conditions=paused, fields=told)
+        await self._write(key, manifest, status)
 
     async def _report(self, key: ObjectKey, observed: O, plan: Plan, outcome: Outcome, now: datetime) -> float | None:
         """Write status if it differs; seconds until a minor change is due, if one was put off."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from ameide_dev.client import UnknownKindError
+from ameide_dev.client import ApiError, UnknownKindError
 from ameide_shared.controller import audit, streams
 from ameide_shared.kube.connection import connect
 from ameide_shared.kube.resources import CONFIG_MAP, NAMESPACE, ObjectKey
@@ -44,7 +44,7 @@ def install(kube: KubeClient, resource: Any) -> None:
     kube.wait_condition("apiextensions.k8s.io/v1", "CustomResourceDefinition", str(resource), "Established")
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:  # discovery lags behind
-        with contextlib.suppress(UnknownKindError):
+        with contextlib.suppress(UnknownKindError, ApiError):
             kube.list(resource.api_version, resource.kind)
             return
         time.sleep(0.1)

@@ -37,7 +37,7 @@ from domain_operator.observed import Observed
 from domain_operator.plan.acceptance import accept, network_profile
 from domain_operator.plan.binding import Binding, bind, connection_env
 from domain_operator.plan.context import Context, Part
-from domain_operator.plan.database import DB_READY, external_target, plan_database
+from domain_operator.plan.database import DB_READY, external_target, is_outdated, plan_database
 from domain_operator.plan.deletion import FINALIZER, plan_deletion
 from domain_operator.plan.migration import ANNOTATION_KEY, MIGRATION_SUCCEEDED, Migration, plan_migration
 from domain_operator.plan.surroundings import before_pods, beside_pods, other_service_accounts
@@ -45,6 +45,11 @@ from domain_operator.settings import DomainSettings
 from domain_operator.spec import Domain
 
 WORKLOAD_READY: Final = "WorkloadReady"
+ASK_AGAIN_SECONDS: Final = 10.0
+_SEEN_BY_ASKING: Final = frozenset(
+    {Reason.SecretNotFound, Reason.SecretKeyMissing, Reason.ServiceAccountNotPermitted}
+)
+"""What waits for an object of somebody else that no watch shows."""
 
 
 def plan(manifest: Manifest, observed: Observed, settings: DomainSettings, now: datetime) -> Plan:
@@ -122,7 +127,8 @@ def _plan(ctx: Context, binding: Binding | None) -> Plan:
         "canary": rollout.canary,
         "child": ctx.primitive.child_name,
     }
-    return Plan(tuple(actions), stages, facts=facts)
+    asked = any(stage.reason in _SEEN_BY_ASKING and not stage.done for stage in stages)
+    return Plan(tuple(actions), stages, ASK_AGAIN_SECONDS if asked else None, facts)
 
 
 def _binding(ctx: Context) -> Binding | None:
@@ -183,16 +189,17 @@ def _target(ctx: Context, binding: Binding | None) -> PodTemplate:
 def config_digest(ctx: Context, binding: Binding | None) -> str:
     """The digest (10 hex digits) of the connection Secret's values; empty while there is nothing to consume.
 
-    While the Secret is missing the pods keep the digest that they have: it is about to be made again.
+    While the Secret is missing, or not as it should be, the pods keep the digest that they have: it is about to be
+    written.
     """
     if binding is None:
         return ""
     secret = ctx.observed.objects.get(SECRET, ctx.primitive.namespace, binding.app_secret)
-    if secret is None:
-        live = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.child_name)
-        template = ((live or {}).get("spec") or {}).get("template") or {}
-        annotations = (template.get("metadata") or {}).get("annotations") or {}
-        return str(annotations.get(ANNOTATION_CONFIG_DIGEST, ""))
+    live = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.child_name)
+    template = ((live or {}).get("spec") or {}).get("template") or {}
+    kept = ((template.get("metadata") or {}).get("annotations") or {}).get(ANNOTATION_CONFIG_DIGEST, "")
+    if secret is None or (kept and binding.provisioned and is_outdated(ctx, binding, secret)):
+        return str(kept)
     return hashlib.sha256(json.dumps(secret["digests"], sort_keys=True).encode()).hexdigest()[:10]
 
 

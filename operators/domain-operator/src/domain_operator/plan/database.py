@@ -7,6 +7,7 @@ holder before it is asked for; the objects made here stay behind as the claim wh
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -368,6 +369,20 @@ def _password_known(ctx: Context, binding: Binding, name: str, version: str) -> 
         return True  # the provisioning Job of this rotation has succeeded, or we would not be here
     role = ctx.observed.objects.get(CNPG_DATABASE_ROLE, binding.cluster.namespace, name)
     return role is not None and (role.get("status") or {}).get("secretResourceVersion") == version
+
+
+def is_outdated(ctx: Context, binding: Binding, secret: Manifest) -> bool:
+    """Whether the app's connection Secret differs from what is wanted: edited by somebody, or a password behind."""
+    source = Names.of(ctx, binding).app
+    wanted = {
+        key: hashlib.sha256(value.encode()).hexdigest()
+        for key, value in connection_values(binding, binding.role, source, ctx.settings.database.ssl_mode).items()
+        if isinstance(value, str)
+    }
+    password = ctx.observed.objects.get(SECRET, binding.cluster.namespace, source)
+    if password is not None:
+        wanted["password"] = password["digests"].get("password", "")
+    return any(secret["digests"].get(key) != digest for key, digest in wanted.items())
 
 
 def connection_values(binding: Binding, role: str, source: str, ssl_mode: str) -> dict[str, SecretValue]:

@@ -51,7 +51,8 @@ def deployment(
 ) -> dict[str, Any]:
     """A Deployment of a stamped pod template (see `revisions.stamp`).
 
-    `replicas` None: not ours, an autoscaler owns the count. `min_ready_seconds`: by default the spec's.
+    `replicas` None: not ours, an autoscaler owns the count. `min_ready_seconds`: by default the spec's; one that is
+    given may be any, the progress deadline counts from its end.
     """
     rollout = spec.rollout
     name = primitive.canary_name if track == names.TRACK_CANARY else primitive.child_name
@@ -61,7 +62,8 @@ def deployment(
         "template": for_track(template, track),
         "strategy": _strategy(rollout),
         "revisionHistoryLimit": REPLICA_SETS_KEPT,
-        "progressDeadlineSeconds": rollout.progress_deadline_seconds,
+        # Waiting for the given time to pass is no lack of progress.
+        "progressDeadlineSeconds": rollout.progress_deadline_seconds + (min_ready_seconds or 0),
     }
     ready_seconds = rollout.min_ready_seconds if min_ready_seconds is None else min_ready_seconds
     if ready_seconds:

@@ -175,7 +175,7 @@ def test_without_a_terminal_it_checks_and_leaves_nothing(tmp_path: Path) -> None
     for proof in (
         "2 replicas, ",  # Helm's release, its pods ready
         "Ready=True AllResourcesHealthy, migration version 2",
-        "│ orders_owner │",  # a table, read from PostgreSQL
+        "id, tenant_id, item, quantity, created_at, status",  # a table's columns, read from PostgreSQL
         '201 {"id": 1, "item": "espresso machine", "quantity": 2}',
         '200 {"orders": []}',  # the other tenant's
         "Domain shop/returns is not Ready: MigrationFailed",

@@ -21,6 +21,7 @@ from typing import Any
 
 import httpx
 import psycopg
+from rich import box
 from rich.table import Table as RichTable
 
 from ameide_dev import crds, demo_checks, demo_release, flyway, tools
@@ -221,7 +222,7 @@ def _show_database(screen: Screen, client: KubeClient, platform: Platform) -> No
     screen.title(
         f"PostgreSQL itself: database {db['database']}, schema {db['schema']}, version {db['migrationVersion']}"
     )
-    table = RichTable(border_style="dim", header_style="bold")
+    table = RichTable(box=box.SIMPLE_HEAD, border_style="dim", header_style="bold", show_edge=False)
     for heading in ("Table", "Owner", "Rows", "Row security", "Columns"):
         table.add_column(heading, justify="right" if heading == "Rows" else "left", overflow="fold")
     for item in found:

@@ -192,14 +192,21 @@ def _frame(domains: Sequence[Object], remark: str, width: int) -> RenderableType
         pods = f"{workload.get('readyReplicas', 0)}/{workload['desiredReplicas']}" if workload.get("name") else "-"
         # Under way is no failure yet: only a Domain whose migration or rollout has ended badly is shown in red.
         colour = _TRANSIENT if _under_way(domain) else _COLOURS.get(ready, "dim")
-        row = [key(domain), Text(ready, colour), Text(reason, colour), migration or "-", pods, _age(domain)]
+        row: list[RenderableType] = [
+            key(domain),
+            Text(ready, colour),
+            Text(reason, colour),
+            migration or "-",
+            pods,
+            _age(domain),
+        ]
         table.add_row(*row, *([Text(_shortened(message))] if wide else ()))
         if message and not wide:
             messages.append(Text.assemble((f"{key(domain)}: ", "bold"), _shortened(message)))
     grid = Table.grid()
     grid.add_row(Padding(table, (0, 0, 0, 1)))
-    for line in messages:
-        grid.add_row(Padding(line, (0, 0, 0, 2)))
+    for number, line in enumerate(messages):
+        grid.add_row(Padding(line, (0 if number else 1, 0, 0, 2)))
     if remark:
         grid.add_row(Padding(Text(remark, "dim"), (1, 0, 0, 2)))
     return grid

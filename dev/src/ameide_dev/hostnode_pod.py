@@ -228,8 +228,10 @@ class Pod:
             return
         self._volumes.mount(container.spec, container.root, image.files)
         env = self._environment(container, image, variables)
+        # The image's own parts are paths on this machine already, maybe below what the pod mounts (/tmp, say).
+        own = {*image.entrypoint, *image.arguments}
         command = [
-            container.with_real_paths(part)
+            part if part in own else container.with_real_paths(part)
             for part in command_line(container.spec, image.entrypoint, image.arguments, variables)
         ]
         container.start(command, env, self._surroundings(container, env))

@@ -191,7 +191,7 @@ class ApiProxy:
         url = f"{self._control_plane.server_url}{request.raw_path}"
         try:
             async with self._session.request(
-                request.method, url, data=call.body, headers=headers, timeout=aiohttp.ClientTimeout(total=None)
+                request.method, url, data=call.body or None, headers=headers, timeout=aiohttp.ClientTimeout(total=None)
             ) as answer:
                 if call.watches and answer.status == 200:
                     return await self._relay(request, answer)

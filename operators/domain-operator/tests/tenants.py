@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from harness import Domains
+
 from ameide_dev.client import KubeClient
 from ameide_dev.platform import Platform
-from harness import Domains
 
 CNPG_API = "postgresql.cnpg.io/v1"
 CLUSTERS = "cnpg"

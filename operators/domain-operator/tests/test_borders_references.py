@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from databases import real
+from harness import API, Domains, condition_of
+from tenants import CLUSTERS, annotate_cluster, claims, make_cluster
+
 from ameide_dev.client import KubeClient
 from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
 from conftest import StartOperator
-from databases import real
-from harness import API, Domains, condition_of
-from tenants import CLUSTERS, annotate_cluster, claims, make_cluster
 
 MakeNamespace = Callable[..., str]
 

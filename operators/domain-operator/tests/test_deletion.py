@@ -208,6 +208,35 @@ def test_missing_cluster_holds_deletion_only_for_a_while(
     assert database_of(domains) in message
 
 
+def test_drop_is_tried_again_until_the_database_answers(chart: Platform, domains: Domains, cluster: str) -> None:
+    domains.create(db=real(domains, cluster, deletionPolicy="Delete"))
+    domains.ready(timeout=60)
+    chart.cnpg.stop_postgres("cnpg", "main")
+    try:
+        domains.kube.delete(API, "Domain", "orders", domains.namespace)
+        blocked = domains.until("Ready", "False", reason="DeletionBlocked", timeout=20)
+        assert "could not drop schema orders" in blocked["status"]["blocker"]["message"]
+    finally:
+        chart.cnpg.start_postgres("cnpg", "main")
+    domains.kube.wait_gone(API, "Domain", "orders", domains.namespace, timeout=40)
+    assert databases_and_roles(chart, domains) == set()
+
+
+def test_data_is_left_behind_where_its_namespace_goes_first(
+    chart: Platform, kube: KubeClient, own: tuple[Domains, OperatorProcess], cluster: str
+) -> None:
+    """Nothing can be made in a namespace that is being deleted, the Job that drops the data neither."""
+    domains, _ = own
+    domains.create(db=real(domains, cluster, deletionPolicy="Delete"))
+    domains.ready(timeout=60)
+    with superuser(chart, database_of(domains)) as connection:
+        connection.execute("CREATE SCHEMA reports")
+    kube.delete("v1", "Namespace", domains.namespace)
+    kube.wait_gone(API, "Domain", "orders", domains.namespace, timeout=30)
+    with superuser(chart, database_of(domains)) as connection:
+        assert connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = 'reports'").fetchone() == (1,)
+
+
 def test_deleted_namespace_takes_the_domain_with_it(
     chart: Platform, domains: Domains, cluster: str, kube: KubeClient
 ) -> None:

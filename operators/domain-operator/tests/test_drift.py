@@ -192,6 +192,7 @@ def test_database_objects_and_secrets_come_back_with_the_same_data(
                 "cnpg",
                 timeout=20,
             )
+    pods = child_of(domains, "Deployment")["metadata"]["generation"]
     for name in ("orders-domain-db", "orders-domain-db-owner"):
         before = domains.child("v1", "Secret", name)
         assert before is not None
@@ -203,6 +204,7 @@ def test_database_objects_and_secrets_come_back_with_the_same_data(
         domains.kube.wait_for("v1", "Secret", name, same, domains.namespace, timeout=10)
     domains.ready()
     assert len(migration_jobs(domains)) == 1
+    assert child_of(domains, "Deployment")["metadata"]["generation"] == pods, "pods rolled for what is put right at once"
     with superuser(chart, database_of(domains)) as connection:
         assert connection.execute("SELECT count(*) FROM orders.orders").fetchone() == (1,)
 

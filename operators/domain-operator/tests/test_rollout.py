@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from ameide_dev.platform import Platform
+from databases import real
 from harness import Domains, condition_of, eventually
 
 V1, V2 = "ghcr.io/ameide/orders-domain:1.0.0", "ghcr.io/ameide/orders-domain:1.1.0"
@@ -199,6 +200,29 @@ def _replica_counts(domains: Domains, change: Any) -> set[int]:
         if "example.com/done" in live["spec"]["template"]["metadata"].get("annotations", {}):
             break
     return seen
+
+
+def test_cluster_that_goes_away_later_stops_nothing_that_runs(
+    chart: Platform, domains: Domains, cluster: str
+) -> None:
+    """A dependency gates the first start only. What needs a migration waits, everything else is rolled out."""
+    domains.create(image=V1, db=real(domains, cluster))
+    domains.ready(timeout=60)
+    chart.cnpg.set_cluster_unready("cnpg", "main")
+    try:
+        domain = domains.until("DBReady", "False", reason="ClusterNotReady")
+        assert condition_of(domain, "WorkloadReady")["status"] == "True"
+        assert condition_of(domain, "Ready")["status"] == "False"
+        domains.patch(replicas=2, env=[{"name": "FEATURE_FLAG_X", "value": "true"}])
+        until_replicas(domains, 2)
+        domains.until("WorkloadReady")
+        domains.patch(image=V2)
+        domain = domains.until("MigrationSucceeded", "Unknown", reason="Blocked")
+        assert image(domains) == V1
+    finally:
+        chart.cnpg.set_cluster_ready("cnpg", "main")
+    domains.ready()
+    assert image(domains) == V2
 
 
 CANARY = {"canary": True, "canaryReplicas": 1, "canaryReadySeconds": 2}

@@ -42,7 +42,7 @@ def told(stages: list[Stage]) -> dict[str, Condition]:
     return {condition.type: condition for condition in conditions_of(stages)}
 
 
-@pytest.mark.parametrize("states", product(State, repeat=2), ids=lambda states: "-".join(s.value for s in states))
+@pytest.mark.parametrize("states", list(product(State, repeat=2)), ids=lambda states: "-".join(s.value for s in states))
 def test_every_pair_of_states_is_judged_as_the_worse_of_the_two(states: tuple[State, State]) -> None:
     """Ready only if both are done; Stalled if one is stuck, else Reconciling: never both, nor one of them at rest."""
     stages = [stage(state, f"Stage{number}") for number, state in enumerate(states)]
@@ -130,6 +130,10 @@ def test_failures_become_stages_and_know_when_they_are_tried_again() -> None:
     assert transient.retry_at == NOW + timedelta(seconds=2)
 
 
+def says(condition: str, status: str) -> dict[str, Any]:
+    return {"metadata": {}, "status": {"conditions": [{"type": condition, "status": status}]}}
+
+
 WANTED = {"apiVersion": "v1", "kind": "X", "metadata": {"name": "a", "namespace": "shop"}}
 
 
@@ -139,14 +143,14 @@ WANTED = {"apiVersion": "v1", "kind": "X", "metadata": {"name": "a", "namespace"
         ("Service", None, "NotFound"),
         ("Service", {"metadata": {"deletionTimestamp": "now"}}, "Terminating"),
         ("Service", {"metadata": {}}, ""),
-        ("Deployment", {"metadata": {}, "status": {"conditions": [{"type": "Available", "status": "True"}]}}, ""),
-        ("Deployment", {"metadata": {}, "status": {"conditions": [{"type": "Available", "status": "False"}]}}, "AvailableFalse"),
+        ("Deployment", says("Available", "True"), ""),
+        ("Deployment", says("Available", "False"), "AvailableFalse"),
         ("Job", {"metadata": {}}, "Running"),
-        ("Job", {"metadata": {}, "status": {"conditions": [{"type": "Complete", "status": "True"}]}}, ""),
+        ("Job", says("Complete", "True"), ""),
         ("Database", {"metadata": {}, "status": {"applied": False}}, "NotApplied"),
         ("Database", {"metadata": {}, "status": {"applied": True}}, ""),
     ],
-)  # fmt: skip
+)
 def test_children_are_ready_or_say_why_not(kind: str, live: Any, reason: str) -> None:
     entry = child_entry({**WANTED, "kind": kind}, live)
     assert (entry["ready"], entry.get("reason", "")) == (not reason, reason)

@@ -43,6 +43,7 @@ from ameide_shared.snapshot import Snapshot
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.workload import JobPhase, job_state
 from domain_operator.observed import Observed
+from domain_operator.plan.database import ANNOTATION_CLUSTER, ANNOTATION_DATABASE, ANNOTATION_ROLE
 from domain_operator.spec import Domain
 
 log = logging.getLogger(__name__)
@@ -76,11 +77,12 @@ class Observer:
         self._names = {
             resource: Index(cache, resource, _cluster_of_cnpg) for resource in (CNPG_DATABASE, CNPG_DATABASE_ROLE)
         }
+        self._claims_of_jobs = Index(cache, SECRET, _cluster_of_secret)
 
     async def observe(self, manifest: Manifest) -> Observed:
         """Read what the plan of this Domain needs. Raises ApiError where the API server cannot be asked."""
         key = key_of(manifest)
-        objects: list[Manifest] = self._cache.children(Owner("domain", key.namespace, key.name))
+        objects = self._children(manifest)
         self._add(objects, NAMESPACE, ObjectKey("", key.namespace))
         apis = frozenset(resource for resource in OPTIONAL_APIS if self._discovery.installed(resource))
         try:
@@ -94,6 +96,16 @@ class Observer:
         logs = await self._job_logs(snapshot, manifest)
         info, error = await self._image(domain)
         return Observed(snapshot, apis, logs, info, error)
+
+    def _children(self, manifest: Manifest) -> list[Manifest]:
+        """What says that it belongs to the Domain: in its namespace, and in that of its Cluster.
+
+        Labels that say so can be written by anybody who has a namespace; elsewhere they mean nothing.
+        """
+        key, db = key_of(manifest), (manifest.get("spec") or {}).get("db")
+        places = {key.namespace, cluster_key(db, key.namespace).namespace if db else key.namespace}
+        children = self._cache.children(Owner("domain", key.namespace, key.name))
+        return [child for child in children if child["metadata"].get("namespace") in places]
 
     def _add(self, objects: list[Manifest], resource: ResourceType, key: ObjectKey) -> None:
         found = self._cache.get(resource, key)
@@ -110,6 +122,9 @@ class Observer:
             for name in names:
                 for other in self._names[resource].keys((cluster, name)):
                     self._add(objects, resource, other)
+        for name in (domain.database, domain.role, domain.owner_role):
+            for other in self._claims_of_jobs.keys((cluster, name)):
+                self._add(objects, SECRET, other)
         for other in self.rivals_of(manifest):
             self._add(objects, DOMAIN, other)
 
@@ -233,3 +248,11 @@ def _cluster_of_cnpg(manifest: Manifest) -> list[tuple[ObjectKey, str]]:
     spec = manifest.get("spec") or {}
     cluster = ObjectKey(manifest["metadata"]["namespace"], (spec.get("cluster") or {}).get("name") or "")
     return [(cluster, spec.get("name") or "")]
+
+
+def _cluster_of_secret(secret: Manifest) -> list[tuple[ObjectKey, str]]:
+    """The Cluster of a password Secret, with each name inside PostgreSQL that it is the claim to."""
+    metadata = secret["metadata"]
+    claim = metadata.get("annotations") or {}
+    cluster = ObjectKey(metadata["namespace"], claim.get(ANNOTATION_CLUSTER, ""))
+    return [(cluster, claim[name]) for name in (ANNOTATION_DATABASE, ANNOTATION_ROLE) if name in claim]

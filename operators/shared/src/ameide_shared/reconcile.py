@@ -25,7 +25,7 @@ from ameide_shared.status import compose, paused_condition, significant, status_
 
 log = logging.getLogger(__name__)
 
-MINOR_STATUS_SECONDS = {True: 5.0, False: 30.0}
+MINOR_STATUS_SECONDS = {True: 5.0, False: 10.0}
 """How long counters and messages may lag in status, by whether the resource is Ready: a rollout of many pods is one
 write per phase, not one per pod."""
 

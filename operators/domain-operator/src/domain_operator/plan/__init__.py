@@ -46,9 +46,7 @@ from domain_operator.spec import Domain
 
 WORKLOAD_READY: Final = "WorkloadReady"
 ASK_AGAIN_SECONDS: Final = 10.0
-_SEEN_BY_ASKING: Final = frozenset(
-    {Reason.SecretNotFound, Reason.SecretKeyMissing, Reason.ServiceAccountNotPermitted}
-)
+_SEEN_BY_ASKING: Final = frozenset({Reason.SecretNotFound, Reason.SecretKeyMissing, Reason.ServiceAccountNotPermitted})
 """What waits for an object of somebody else that no watch shows."""
 
 

@@ -33,6 +33,10 @@ from domain_operator.plan.binding import KEY_OF_VARIABLE, OPTIONAL_KEYS, PORT, B
 from domain_operator.plan.context import Context, Part
 
 DB_READY: Final = "DBReady"
+ANNOTATION_CLUSTER: Final = "ameide.io/cluster"
+ANNOTATION_DATABASE: Final = "ameide.io/database"
+ANNOTATION_ROLE: Final = "ameide.io/role"
+"""On password Secrets: what they stand for. They outlive the Domain with its data, as the claim to it."""
 ANNOTATION_SOURCE: Final = "ameide.io/source-version"
 """On connection Secrets: the resourceVersion of the password Secret that they were made from."""
 RELOAD_LABEL: Final = {"cnpg.io/reload": "true"}
@@ -127,11 +131,10 @@ def _refusal(ctx: Context, binding: Binding) -> Stage | None:
 def _taken(ctx: Context, binding: Binding, cluster: Manifest) -> Stage | None:
     """Whether somebody else holds the database or a role: bootstrap names, claims of others, older Domains."""
     spec: Mapping[str, Any] = cluster.get("spec") or {}
-    initdb: Mapping[str, Any] = (spec.get("bootstrap") or {}).get("initdb") or {}
-    bootstrap = {initdb.get("database") or "app", "postgres", "template0", "template1"}
+    database, owner = _bootstrap(spec)
     managed = {role.get("name") for role in (spec.get("managed") or {}).get("roles") or ()}
-    roles = {initdb.get("owner") or initdb.get("database") or "app", *managed}
-    if binding.provisioning == "Database" and binding.database in bootstrap:
+    roles = {owner, *managed}
+    if binding.provisioning == "Database" and binding.database in (database, "postgres", "template0", "template1"):
         return _name_taken(binding, "database", binding.database, "made by the Cluster's own bootstrap")
     for role in (binding.role, binding.owner):
         if role in roles:
@@ -141,8 +144,6 @@ def _taken(ctx: Context, binding: Binding, cluster: Manifest) -> Stage | None:
         (CNPG_DATABASE_ROLE, "role", binding.role),
         (CNPG_DATABASE_ROLE, "role", binding.owner),
     ):
-        if resource is CNPG_DATABASE and binding.provisioning == "Job":
-            continue  # a shared database is somebody else's by intent; schema and roles are claimed inside it
         for other in ctx.observed.objects.list(resource, binding.cluster.namespace):
             other_spec = other.get("spec") or {}
             same = (
@@ -150,19 +151,71 @@ def _taken(ctx: Context, binding: Binding, cluster: Manifest) -> Stage | None:
             )
             if not same or _ours(ctx, other):
                 continue
-            labels = other["metadata"].get("labels") or {}
-            if v.LABEL_OWNER_NAME in labels:
-                holder = f"Domain {labels.get(v.LABEL_OWNER_NAMESPACE)}/{labels[v.LABEL_OWNER_NAME]}"
+            holder = _holder(other)
+            if holder:
                 return _conflict(binding, field, name, holder)
+            if resource is CNPG_DATABASE and binding.provisioning == "Job":
+                continue  # a shared database is somebody else's by intent; schema and roles are claimed inside it
             return _name_taken(binding, field, name, f"claimed by {resource.kind} {key_of(other)}")
-    return _older_rival(ctx, binding)
+    if _holds(ctx, binding):
+        return None
+    return _claimed_by_job(ctx, binding) or _older_rival(ctx, binding, cluster)
 
 
-def _older_rival(ctx: Context, binding: Binding) -> Stage | None:
-    """Another Domain that asked for the same database (or, in a shared one, the same schema or role) first."""
+def _bootstrap(spec: Mapping[str, Any]) -> tuple[str, str]:
+    """The database and its owner that the Cluster makes for itself, by whichever method it is bootstrapped."""
+    bootstrap: Mapping[str, Any] = spec.get("bootstrap") or {}
+    method: Mapping[str, Any] = next((bootstrap[name] for name in ("initdb", "recovery", "pg_basebackup") if bootstrap.get(name)), {})
+    database = str(method.get("database") or "app")
+    return database, str(method.get("owner") or database)
+
+
+def _holder(manifest: Manifest) -> str:
+    """The Domain that an object in the Cluster's namespace was made for; empty if none."""
+    labels = manifest["metadata"].get("labels") or {}
+    if v.LABEL_OWNER_NAME not in labels:
+        return ""
+    return f"Domain {labels.get(v.LABEL_OWNER_NAMESPACE)}/{labels[v.LABEL_OWNER_NAME]}"
+
+
+def _holds(ctx: Context, binding: Binding) -> bool:
+    """Whether the names are this Domain's already, made in its life or left to it by a namesake's.
+
+    Nobody who merely asks can then stand in its way, whichever of the two is older.
+    """
+    if binding.provisioning == "Job":
+        return any(_ours(ctx, secret) for secret in ctx.observed.objects.list(SECRET, binding.cluster.namespace))
+    return any(
+        _ours(ctx, database) and (database.get("spec") or {}).get("name") == binding.database
+        for database in ctx.observed.objects.list(CNPG_DATABASE, binding.cluster.namespace)
+    )
+
+
+def _claimed_by_job(ctx: Context, binding: Binding) -> Stage | None:
+    """What provisioning Jobs made has no objects of CloudNativePG's: the password Secrets are its claim."""
+    for secret in ctx.observed.objects.list(SECRET, binding.cluster.namespace):
+        holder = "" if _ours(ctx, secret) else _holder(secret)
+        claim = secret["metadata"].get("annotations") or {}
+        if not holder or claim.get(ANNOTATION_CLUSTER) != binding.cluster.name:
+            continue
+        role = claim.get(ANNOTATION_ROLE, "")
+        if role in (binding.role, binding.owner):
+            return _conflict(binding, "role", role, holder)
+        if binding.provisioning == "Database" and claim.get(ANNOTATION_DATABASE) == binding.database:
+            return _conflict(binding, "database", binding.database, holder)
+    return None
+
+
+def _older_rival(ctx: Context, binding: Binding, cluster: Manifest) -> Stage | None:
+    """Another Domain that asked for the same database (or, in a shared one, the same schema or role) first.
+
+    Only those count that may refer to the Cluster: else anybody could hold names on anybody's.
+    """
     mine = _age(ctx.manifest)
     for other in ctx.observed.objects.list(DOMAIN):
         if key_of(other) == key_of(ctx.manifest) or _age(other) >= mine:
+            continue
+        if reference_problem(other["metadata"]["namespace"], cluster, ctx.settings.references.allowed) is not None:
             continue
         db = (other.get("spec") or {}).get("db") or {}
         identifier = other["metadata"]["name"]
@@ -235,7 +288,17 @@ def _password_secrets(ctx: Context, binding: Binding, names: Names) -> list[Acti
             {
                 "apiVersion": "v1",
                 "kind": "Secret",
-                "metadata": foreign_child_metadata(ctx.primitive, binding.cluster.namespace, name, labels=RELOAD_LABEL),
+                "metadata": foreign_child_metadata(
+                    ctx.primitive,
+                    binding.cluster.namespace,
+                    name,
+                    labels=RELOAD_LABEL,
+                    annotations={
+                        ANNOTATION_CLUSTER: binding.cluster.name,
+                        ANNOTATION_DATABASE: binding.database,
+                        ANNOTATION_ROLE: role,
+                    },
+                ),
                 "type": "kubernetes.io/basic-auth",
             },
             {"username": role, "password": Generated()},

@@ -31,7 +31,7 @@ from ameide_shared.plan import Action, Delete, Ensure, Notify, Plan, RemoveFinal
 from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage, State
 from ameide_shared.status import parse_time
-from ameide_shared.workload import JobPhase, job_state
+from ameide_shared.workload import JobPhase, JobState, job_state
 from domain_operator.plan import provisioner, sql
 from domain_operator.plan.binding import Binding, connection_env
 from domain_operator.plan.context import Context
@@ -175,14 +175,15 @@ def _dropped_schema(ctx: Context, binding: Binding, deadline: datetime) -> Plan 
             defaults=ctx.settings.pods,
         )
         deadline_seconds = int(ctx.settings.database.provision_timeout)
-        manifest = job(ctx.primitive, name, template, backoff_limit=3, deadline_seconds=deadline_seconds)
+        manifest = job(ctx.primitive, name, template, backoff_limit=0, deadline_seconds=deadline_seconds)
         create = Ensure(manifest, "deletionPolicy: Delete", create_only=True)
         return _step(f"{what} is about to drop schema {binding.schema}", [create], deadline, ctx.now)
     state = job_state(live, ctx.observed.pods_of_job(name))
     if state.phase is JobPhase.RUNNING:
         return _step(f"{what} is dropping schema {binding.schema}", [], deadline, ctx.now)
     if state.phase is JobPhase.FAILED:
-        return _waiting(ctx, f"{what} could not drop schema {binding.schema}: {state.message}", what, deadline)
+        message = f"{what} could not drop schema {binding.schema}: {state.message}"
+        return _waiting(ctx, message, what, deadline, _try_again(ctx, live, state))
     try:
         return [str(name) for name in json.loads(state.termination)["foreignSchemas"]]
     except (ValueError, KeyError, TypeError):
@@ -191,6 +192,8 @@ def _dropped_schema(ctx: Context, binding: Binding, deadline: datetime) -> Plan 
 
 def _drop_shared(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
     """In a shared database: a superuser Job drops what bears our claim."""
+    if not _owned(ctx, SECRET, binding):
+        return _finished(None, _foreign_jobs(ctx, binding))  # it was refused, so nothing was ever made
     cluster = ctx.observed.objects.get(CNPG_CLUSTER, binding.cluster.namespace, binding.cluster.name)
     refusal = provisioner.superuser_problem(binding, cluster)
     if refusal is not None:
@@ -207,7 +210,8 @@ def _drop_shared(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
     if state.phase is JobPhase.RUNNING:
         return _step(f"{what} is dropping schema {binding.schema}", [], deadline, ctx.now)
     if state.phase is JobPhase.FAILED:
-        return _waiting(ctx, f"{what} failed: {state.message}", what, deadline)
+        message = f"{what} failed: {state.message}"
+        return _waiting(ctx, message, what, deadline, _try_again(ctx, live, state))
     return _finished(None, [*_password_secrets(ctx, binding), *_foreign_jobs(ctx, binding)])
 
 
@@ -222,7 +226,7 @@ def _step(message: str, actions: list[Action], deadline: datetime, now: datetime
     return Plan(tuple(actions), (stage,), requeue_after=max(wait, 0.5))
 
 
-def _waiting(ctx: Context, message: str, what: str, deadline: datetime) -> Plan:
+def _waiting(ctx: Context, message: str, what: str, deadline: datetime, actions: tuple[Action, ...] = ()) -> Plan:
     stage = Stage(
         "",
         State.FAILED,
@@ -234,7 +238,17 @@ def _waiting(ctx: Context, message: str, what: str, deadline: datetime) -> Plan:
         retry_at=None,
     )
     wait = min(_LOOK_AGAIN_SECONDS, max(0.5, (deadline - ctx.now).total_seconds()))
-    return Plan((), (stage,), requeue_after=wait)
+    return Plan(actions, (stage,), requeue_after=wait)
+
+
+def _try_again(ctx: Context, live: Manifest, state: JobState) -> tuple[Action, ...]:
+    """A failed Job goes after a while, so that the next pass makes it anew: ever more rarely as deletion drags on."""
+    since = parse_time(ctx.manifest["metadata"]["deletionTimestamp"])
+    pause = max(_LOOK_AGAIN_SECONDS, (ctx.now - since).total_seconds() / 4)
+    ended = parse_time(state.finished_at) if state.finished_at else since
+    if live["metadata"].get("deletionTimestamp") or (ctx.now - ended).total_seconds() < pause:
+        return ()
+    return (Delete(JOB, key_of(live), live["metadata"]["uid"], "it failed, and is tried again"),)
 
 
 def _finished(event: Notify | None, actions: list[Action] | None = None) -> Plan:

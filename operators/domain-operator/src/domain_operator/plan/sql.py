@@ -48,27 +48,39 @@ SELECT EXISTS (SELECT FROM pg_roles WHERE rolname IN (:'app', :'owner')
 \if :role_taken
   DO $$ BEGIN RAISE EXCEPTION 'DatabaseNameTaken: the role exists and was not made for this Domain'; END $$;
 \endif
+SELECT NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') AS database_missing \gset
+\if :database_missing
+  CREATE DATABASE :"database";
+  COMMENT ON DATABASE :"database" IS :'claim';
+  REVOKE CONNECT, TEMPORARY ON DATABASE :"database" FROM PUBLIC;
+\endif
+\connect :"database"
+SET log_statement = 'none';
+SET log_min_duration_statement = -1;
+SET log_min_error_statement = 'panic';
+SELECT EXISTS (SELECT FROM pg_namespace
+    WHERE nspname = :'schema' AND pg_get_userbyid(nspowner) <> :'owner') AS schema_taken \gset
+\if :schema_taken
+  DO $$ BEGIN RAISE EXCEPTION 'DatabaseNameTaken: the schema exists and was not made for this Domain'; END $$;
+\endif
+BEGIN;
 SELECT format('CREATE ROLE %I', name) FROM unnest(ARRAY[:'owner', :'app']) AS name
     WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 ALTER ROLE :"owner" LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE PASSWORD :'owner_password';
 ALTER ROLE :"app" LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE PASSWORD :'app_password';
 COMMENT ON ROLE :"owner" IS :'claim';
 COMMENT ON ROLE :"app" IS :'claim';
-SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'owner')
-    WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \gexec
 GRANT CONNECT ON DATABASE :"database" TO :"owner", :"app";
-\connect :"database"
-SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = :'schema'
-    AND obj_description(oid, 'pg_namespace') IS DISTINCT FROM :'claim') AS schema_taken \gset
-\if :schema_taken
-  DO $$ BEGIN RAISE EXCEPTION 'DatabaseNameTaken: the schema exists and was not made for this Domain'; END $$;
-\endif
-BEGIN;
 CREATE SCHEMA IF NOT EXISTS :"schema" AUTHORIZATION :"owner";
 COMMENT ON SCHEMA :"schema" IS :'claim';
 COMMIT;
 """
-"""As superuser, in a shared database: roles and schema that bear this Domain's claim, or a refusal."""
+"""As superuser, in a shared database: roles and schema that bear this Domain's claim, or a refusal.
+
+A database that is not there is made, and stays the superuser's: its owner could drop it with the schemas of others.
+The claim is on the roles, where a migration cannot change it; the schema is known by its owner. The statements that
+hold passwords are kept out of the server's log.
+"""
 
 DROP_SCHEMA: Final = r"""
 \getenv schema DB_SCHEMA
@@ -84,18 +96,27 @@ DROP_SHARED: Final = r"""
 \getenv database AMEIDE_DATABASE
 \getenv schema DB_SCHEMA
 \getenv claim AMEIDE_CLAIM
-SELECT count(pg_terminate_backend(pid)) AS ended FROM pg_stat_activity WHERE usename IN (:'app', :'owner') \gset
+SELECT count(pg_terminate_backend(pid)) AS ended FROM pg_stat_activity JOIN pg_roles ON rolname = usename
+    WHERE usename IN (:'app', :'owner') AND shobj_description(pg_roles.oid, 'pg_authid') = :'claim' \gset
 SELECT EXISTS (SELECT FROM pg_database WHERE datname = :'database') AS there \gset
 \if :there
   \connect :"database"
-  SELECT format('DROP SCHEMA %I CASCADE', nspname) FROM pg_namespace
-      WHERE nspname = :'schema' AND obj_description(oid, 'pg_namespace') = :'claim' \gexec
+  SELECT format('DROP SCHEMA %I CASCADE', nspname) FROM pg_namespace JOIN pg_roles ON pg_roles.oid = nspowner
+      WHERE nspname = :'schema' AND rolname = :'owner' AND shobj_description(pg_roles.oid, 'pg_authid') = :'claim' \gexec
   SELECT format('DROP OWNED BY %I', rolname) FROM pg_roles
       WHERE rolname IN (:'app', :'owner') AND shobj_description(oid, 'pg_authid') = :'claim'
       AND rolname <> (SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()) \gexec
+  SELECT shobj_description(oid, 'pg_database') IS NOT DISTINCT FROM :'claim' AND NOT EXISTS (SELECT FROM pg_namespace
+          WHERE nspname NOT IN ('information_schema', 'public') AND nspname NOT LIKE 'pg\_%')
+      AND NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace('public')) AS left_alone
+      FROM pg_database WHERE datname = current_database() \gset
+  \connect postgres
+  \if :left_alone
+    DROP DATABASE :"database";
+  \endif
 \endif
 SELECT format('DROP ROLE %I', rolname) FROM pg_roles
     WHERE rolname IN (:'app', :'owner') AND shobj_description(oid, 'pg_authid') = :'claim'
     AND NOT EXISTS (SELECT FROM pg_database WHERE datdba = pg_roles.oid) \gexec
 """
-"""As superuser, in a shared database: only what bears this Domain's claim goes."""
+"""As superuser, in a shared database: what bears this Domain's claim goes, the database only if nothing else is in it."""

@@ -224,6 +224,20 @@ def test_a_program_that_is_not_there_fails_to_start(client: KubeClient, node: Ho
     assert "/no/such/program" in end["message"]
 
 
+def test_an_images_program_may_lie_below_a_path_that_the_pod_mounts(
+    client: KubeClient, node: HostNode, tmp_path: Path
+) -> None:
+    """A checkout in /tmp, and a pod with a volume there."""
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    node.images.add("below", lambda tag: Image(entrypoint=(str(program),)))
+    mount = {"name": "scratch", "mountPath": str(tmp_path.parent)}
+    container = {"name": "main", "image": "ghcr.io/ameide/hostnode-below:1", "volumeMounts": [mount]}
+    make_pod(client, "below", container, volumes=[{"name": "scratch", "emptyDir": {}}])
+    wait_phase(client, "below", "Succeeded")
+
+
 def test_init_containers_run_in_order_before_the_others(client: KubeClient, node: HostNode) -> None:
     note = "import os; open(os.environ['NOTE'], 'a').write('{}')"
     shared: Object = {

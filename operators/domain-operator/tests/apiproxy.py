@@ -97,7 +97,7 @@ class ApiProxy:
         self._stop: Stop | None = None
         self._held = False
         self._released = asyncio.Event()
-        self._watches: set[web.Request] = set()
+        self._watches: dict[int, web.BaseRequest] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="API proxy", daemon=True)
         self._session: aiohttp.ClientSession
@@ -167,7 +167,7 @@ class ApiProxy:
         self._released = asyncio.Event()
 
     def _cut(self) -> None:
-        for request in self._watches:
+        for request in self._watches.values():
             _close(request)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -181,6 +181,8 @@ class ApiProxy:
         if self._held or (last and stop is not None and not stop.done):
             return await self._hold(request, stop)
         match self.fault(call):
+            case Answer(410) if call.watches:  # the API server says so within the stream
+                return web.Response(text=json.dumps({"type": "ERROR", "object": _status(410)}) + "\n")
             case Answer(status, headers):
                 return web.json_response(_status(status), status=status, headers=headers)
             case Late(seconds):
@@ -188,6 +190,7 @@ class ApiProxy:
             case Cut():
                 return _close(request)
         headers = {k: v for k, v in request.headers.items() if k.lower() not in ("host", "accept-encoding")}
+        headers["Accept-Encoding"] = "identity"  # events are read here
         url = f"{self._control_plane.server_url}{request.raw_path}"
         try:
             async with self._session.request(
@@ -214,7 +217,7 @@ class ApiProxy:
         """Pass a watch on, event by event."""
         response = web.StreamResponse(headers={"Content-Type": answer.headers["Content-Type"]})
         await response.prepare(request)
-        self._watches.add(request)
+        self._watches[id(request)] = request
         try:
             buffer = b""
             async for chunk in answer.content.iter_any():
@@ -225,7 +228,7 @@ class ApiProxy:
         except (aiohttp.ClientError, OSError):
             _close(request)
         finally:
-            self._watches.discard(request)
+            self._watches.pop(id(request), None)
         return response
 
 

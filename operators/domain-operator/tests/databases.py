@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from harness import Domains
+
 from ameide_dev.client import condition_of
 from ameide_dev.platform import Platform
-from harness import Domains
 
 KEYS = {
     "host": "db.example",

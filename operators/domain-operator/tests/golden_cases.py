@@ -7,7 +7,7 @@
 - `before`: steps that led here, each a mapping with one key. `settle`: the Domain, patched so, was followed until
   nothing was left to do. `passes: n`: its plan was carried out n times and nothing reacted. `change`: merge patches by
   `Kind namespace/name-glob`, null removes. `pods`: pods of a Deployment or Job, merged with what is given.
-  `domain`: a merge patch on the Domain. `forget`: a part of the Domain. `settings`: those of the past.
+  `add`: objects. `domain`: a merge patch on the Domain. `forget`: a part of the Domain. `settings`: those of the past.
   `deleting`: from here on the Domain is being deleted.
 - `change`: as above, applied last
 - `apis` (kinds of optional APIs; default all), `logs` (by glob over Job names), `image_info`, `image_error`, `now`
@@ -88,6 +88,8 @@ class World:
                 self.change(what)
             case "pods":
                 self.pods(what)
+            case "add":
+                self.add(based(manifest) for manifest in what)
             case "domain":
                 self.domain = merged(self.domain, what)
             case "settings":

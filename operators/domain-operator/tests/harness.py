@@ -32,7 +32,9 @@ class Domains:
         }
         return merged(base, {"spec": spec})
 
-    def create(self, name: str = "orders", *, annotations: Mapping[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    def create(
+        self, name: str = "orders", *, annotations: Mapping[str, str] | None = None, **spec: Any
+    ) -> dict[str, Any]:
         manifest = self.manifest(name, **spec)
         if annotations:
             manifest["metadata"]["annotations"] = dict(annotations)
@@ -54,7 +56,13 @@ class Domains:
         return self.kube.find(api_version, kind, name, self.namespace)
 
     def until(
-        self, condition: str, status: str = "True", *, reason: str | None = None, name: str = "orders", timeout: float = 30
+        self,
+        condition: str,
+        status: str = "True",
+        *,
+        reason: str | None = None,
+        name: str = "orders",
+        timeout: float = 30,
     ) -> dict[str, Any]:
         """Wait until a condition of the current generation has this status (and reason)."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from databases import database_of, databases_and_roles, real, role_of, superuser
-from harness import API, Domains
+from harness import API, Domains, condition_of, eventually
 from tenants import CLUSTERS, CNPG_API, annotate_cluster, claims, make_cluster, session
 
 from ameide_dev.client import InvalidError, KubeClient
@@ -35,6 +35,11 @@ def blocker(domains: Domains, reason: str, name: str = "orders") -> dict[str, st
     assert domain["status"]["blocker"]["reason"] == reason
     found: dict[str, str] = domain["status"]["blocker"]
     return found
+
+
+def has_database(domains: Domains) -> bool:
+    ready = condition_of(domains.get(), "DBReady")
+    return ready is not None and ready["status"] == "True"
 
 
 def delete(domains: Domains, name: str = "orders") -> None:
@@ -140,9 +145,11 @@ def test_older_of_two_wins_and_the_other_takes_over(
     """The loser gets what is wanted once the winner has gone with its data, and with a database of its own making."""
     names = {"database": database_of(domains), "role": role_of(domains), "deletionPolicy": "Delete"}
     both = [domains, rival]
-    made = [each.create(db={**real(each, cluster), **names}) for each in both]
-    first = min(range(2), key=lambda i: (made[i]["metadata"]["creationTimestamp"], made[i]["metadata"]["uid"]))
-    winner, loser = both[first], both[1 - first]
+    for each in both:
+        each.create(db={**real(each, cluster), **names})
+    # Of two that were made within one second, the first to be seen may be either.
+    winner = eventually(lambda: next(filter(has_database, both), None), timeout=30, what="one that has the database")
+    loser = both[1 - both.index(winner)]
     winner.ready(timeout=60)
     assert blocker(loser, "DatabaseConflict")["object"] == f"Domain {winner.namespace}/orders"
     with superuser(chart, database_of(domains)) as connection:

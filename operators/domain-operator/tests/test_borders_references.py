@@ -67,7 +67,8 @@ def test_consent_taken_back_stops_nothing_that_runs(domains: Domains, kube: Kube
     domain = domains.until("DBReady", "False", reason="ReferenceNotPermitted")
     assert condition_of(domain, "WorkloadReady")["status"] == "True"
     after = domains.child("apps/v1", "Deployment", "orders-domain")
-    assert before is not None and after is not None
+    assert before is not None
+    assert after is not None
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
 
 
@@ -124,7 +125,7 @@ def test_settings_can_do_without_tenants(
 def test_objects_that_claim_to_be_anothers_children_change_nothing(
     domains: Domains, make_namespace: MakeNamespace, kube: KubeClient
 ) -> None:
-    """Labels anybody can write: in a namespace of a stranger's they make no child, and the status does not show them."""
+    """Labels anybody can write: in a stranger's namespace they make no child, and the status does not show them."""
     domains.create()
     before = domains.ready()
     stranger = make_namespace()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from databases import database_of, databases_and_roles, given, given_secret, migrator, real, superuser
+from harness import API, CLIENT_IMAGE, Domains, eventually
+
 from ameide_dev.client import KubeClient, WaitTimeoutError
 from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
 from conftest import StartOperator
-from databases import database_of, databases_and_roles, given, given_secret, migrator, real, superuser
-from harness import API, CLIENT_IMAGE, Domains, eventually
 
 CNPG = "postgresql.cnpg.io/v1"
 ONE_ORDER = "INSERT INTO orders.orders (tenant_id, item, quantity) VALUES ('t123', 'chair', 1)"
@@ -34,6 +35,7 @@ def claims(domains: Domains) -> list[str]:
 
 def events(domains: Domains, reason: str) -> list[str]:
     """Messages of the Events with a reason, waited for a little: they are written beside everything else."""
+
     def told() -> list[str]:
         found = domains.kube.list("events.k8s.io/v1", "Event", domains.namespace)
         return [event["note"] for event in found if event["reason"] == reason]
@@ -108,9 +110,7 @@ def test_workload_goes_before_the_data(chart: Platform, domains: Domains, cluste
 
 
 @pytest.mark.parametrize("secret", ["there", "lost"])
-def test_database_with_a_schema_of_others_stays(
-    chart: Platform, domains: Domains, cluster: str, secret: str
-) -> None:
+def test_database_with_a_schema_of_others_stays(chart: Platform, domains: Domains, cluster: str, secret: str) -> None:
     """Also when the Secret that the drop needs has been lost: it is written again."""
     domains.create(db=real(domains, cluster, deletionPolicy="Delete"))
     domains.ready(timeout=60)

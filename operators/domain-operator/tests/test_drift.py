@@ -6,9 +6,10 @@ import base64
 from typing import Any
 
 import pytest
-from ameide_dev.platform import Platform
 from databases import database_of, given, given_secret, migration_jobs, migrator, real, superuser
 from harness import Domains, condition_of
+
+from ameide_dev.platform import Platform
 
 V1, V2 = "ghcr.io/ameide/orders-domain:1.0.0", "ghcr.io/ameide/orders-domain:1.1.0"
 EVERYTHING = {"autoscaling": {"minReplicas": 2, "maxReplicas": 5}}
@@ -204,7 +205,9 @@ def test_database_objects_and_secrets_come_back_with_the_same_data(
         domains.kube.wait_for("v1", "Secret", name, same, domains.namespace, timeout=10)
     domains.ready()
     assert len(migration_jobs(domains)) == 1
-    assert child_of(domains, "Deployment")["metadata"]["generation"] == pods, "pods rolled for what is put right at once"
+    assert child_of(domains, "Deployment")["metadata"]["generation"] == pods, (
+        "pods rolled for what is put right at once"
+    )
     with superuser(chart, database_of(domains)) as connection:
         assert connection.execute("SELECT count(*) FROM orders.orders").fetchone() == (1,)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from ameide_dev.platform import Platform
 from databases import flyway, given, given_secret, migration_jobs, outcomes, real
 from harness import Domains, condition_of
+
+from ameide_dev.platform import Platform
 
 ORDERS = "ghcr.io/ameide/hostnode-orders:1.1.0"
 PYTHON = "ghcr.io/ameide/hostnode-python:3"

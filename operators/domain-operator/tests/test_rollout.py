@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ameide_dev.platform import Platform
 from databases import real
 from harness import Domains, condition_of, eventually
 
+from ameide_dev.platform import Platform
+
 V1, V2 = "ghcr.io/ameide/orders-domain:1.0.0", "ghcr.io/ameide/orders-domain:1.1.0"
-CRASHES = "ghcr.io/ameide/scenario-crash-loop:1"
 ODD = [{"name": "TEXT", "value": 'a & <b> "c" é 😀 \u2028 \\n'}]
 
 
@@ -161,7 +161,9 @@ def test_autoscaling_on_keeps_the_live_count(domains: Domains) -> None:
     """Dropping the field would reset it to 1; afterwards the count is the autoscaler's."""
     domains.create(replicas=3)
     domains.ready()
-    seen = _replica_counts(domains, lambda: domains.patch(replicas=None, autoscaling={"minReplicas": 2, "maxReplicas": 6}))
+    seen = _replica_counts(
+        domains, lambda: domains.patch(replicas=None, autoscaling={"minReplicas": 2, "maxReplicas": 6})
+    )
     assert domains.child("autoscaling/v2", "HorizontalPodAutoscaler", "orders-domain") is not None
     assert seen == {3}
     domains.kube.merge_patch(
@@ -202,9 +204,7 @@ def _replica_counts(domains: Domains, change: Any) -> set[int]:
     return seen
 
 
-def test_cluster_that_goes_away_later_stops_nothing_that_runs(
-    chart: Platform, domains: Domains, cluster: str
-) -> None:
+def test_cluster_that_goes_away_later_stops_nothing_that_runs(chart: Platform, domains: Domains, cluster: str) -> None:
     """A dependency gates the first start only. What needs a migration waits, everything else is rolled out."""
     domains.create(image=V1, db=real(domains, cluster))
     domains.ready(timeout=60)
@@ -223,75 +223,3 @@ def test_cluster_that_goes_away_later_stops_nothing_that_runs(
         chart.cnpg.set_cluster_ready("cnpg", "main")
     domains.ready()
     assert image(domains) == V2
-
-
-CANARY = {"canary": True, "canaryReplicas": 1, "canaryReadySeconds": 2}
-
-
-def test_healthy_canary_is_promoted(domains: Domains) -> None:
-    domains.create(image=V1, replicas=2, rollout=CANARY)
-    domains.ready()
-    domains.patch(image=V2)
-    running = domains.until("Ready", "False", reason="CanaryInProgress")
-    assert running["status"]["canary"]["state"] == "Running"
-    assert image(domains) == V1
-    canary = domains.kube.wait_for(
-        "apps/v1", "Deployment", "orders-domain-canary", lambda it: it is not None, domains.namespace
-    )
-    assert canary["spec"]["template"]["spec"]["containers"][0]["image"] == V2
-    domains.ready()
-    assert image(domains) == V2
-    domains.kube.wait_gone("apps/v1", "Deployment", "orders-domain-canary", domains.namespace, timeout=10)
-
-
-def test_failing_canary_is_removed_and_the_main_workload_untouched(domains: Domains) -> None:
-    domains.create(image=V1, rollout=CANARY)
-    domains.ready()
-    before = deployment(domains)["metadata"]["generation"]
-    domains.patch(image=CRASHES)
-    domain = domains.until("Stalled")
-    assert condition_of(domain, "Ready")["reason"] == "CanaryFailed"
-    assert condition_of(domain, "WorkloadReady")["status"] == "True"
-    assert "cannot open configuration" in domain["status"]["blocker"]["message"]
-    assert domain["status"]["canary"]["state"] == "Failed"
-    domains.kube.wait_gone("apps/v1", "Deployment", "orders-domain-canary", domains.namespace, timeout=10)
-    assert deployment(domains)["metadata"]["generation"] == before
-    domains.patch(image=V2)
-    domains.ready()
-    assert image(domains) == V2
-    assert "canary" not in domains.get()["status"]
-
-
-def test_canary_switched_off_goes(domains: Domains) -> None:
-    domains.create(image=V1, rollout={**CANARY, "canaryReadySeconds": 600})
-    domains.ready()
-    domains.patch(image=V2)
-    domains.until("Ready", "False", reason="CanaryInProgress")
-    domains.patch(rollout={"canary": False})
-    domains.ready()
-    assert image(domains) == V2
-    domains.kube.wait_gone("apps/v1", "Deployment", "orders-domain-canary", domains.namespace, timeout=10)
-
-
-def test_canary_given_up_by_going_back_goes(domains: Domains) -> None:
-    domains.create(image=V1, rollout={**CANARY, "canaryReadySeconds": 600})
-    domains.ready()
-    domains.patch(image=V2)
-    domains.until("Ready", "False", reason="CanaryInProgress")
-    domains.patch(image=V1)
-    domains.ready()
-    domains.kube.wait_gone("apps/v1", "Deployment", "orders-domain-canary", domains.namespace, timeout=10)
-
-
-def test_canary_pods_are_served_too(chart: Platform, domains: Domains) -> None:
-    """The Service selects both tracks, but no Job's pods."""
-    domains.create(image=V1, rollout={**CANARY, "canaryReadySeconds": 600})
-    domains.ready()
-    domains.patch(image=V2)
-
-    def endpoints() -> bool:
-        slices = domains.kube.list("discovery.k8s.io/v1", "EndpointSlice", domains.namespace)
-        targets = {e["targetRef"]["name"] for s in slices for e in s["endpoints"] or () if "targetRef" in e}
-        return len(targets) == 2 and any("-canary-" in name for name in targets)
-
-    eventually(endpoints, timeout=15, what="an endpoint of each track")

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from databases import KEYS, given, given_secret, migrator
+from harness import Domains, condition_of, eventually
+
 from ameide_dev import crds
 from ameide_dev.client import KubeClient
 from ameide_dev.platform import Platform
 from conftest import StartOperator
-from databases import KEYS, given, given_secret, migrator
-from harness import Domains, condition_of, eventually
 
 V1, V2 = "ghcr.io/ameide/orders-domain:1.0.0", "ghcr.io/ameide/orders-domain:1.1.0"
 MONITORS = "servicemonitors.monitoring.coreos.com"
@@ -240,7 +241,9 @@ def test_exceeded_quota_is_named(domains: Domains) -> None:
     domains.kube.create(
         {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": {"pods": "1"}}}
     )
-    eventually(lambda: domains.kube.get("v1", "ResourceQuota", "small", domains.namespace).get("status", {}).get("hard"))
+    eventually(
+        lambda: domains.kube.get("v1", "ResourceQuota", "small", domains.namespace).get("status", {}).get("hard")
+    )
     domains.create(replicas=2)
     domain = domains.until("Degraded")
     assert "exceeded quota: small" in domain["status"]["blocker"]["message"]

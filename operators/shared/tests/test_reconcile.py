@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from ameide_shared.kube.limiter import Limiter
 from ameide_shared.kube.resources import DOMAIN, Manifest, ObjectKey, ResourceType
 from ameide_shared.plan import AddFinalizer, Ensure, Outcome, Plan, RemoveFinalizer
 from ameide_shared.reasons import Reason
-from ameide_shared.reconcile import Reconciler, Result, is_paused
+from ameide_shared.reconcile import CONFLICT_SECONDS, Reconciler, Result, is_paused
 from ameide_shared.stages import Stage, State, done
 from ameide_shared.status import compose, failure_stage, parse_time
 
@@ -72,7 +72,7 @@ class Site:
         """What the watch would tell."""
         self.cache.store(DOMAIN).put(manifest)
 
-    def patch(self, patch: Mapping[str, Any]) -> None:
+    def patch(self, patch: dict[str, Any]) -> None:
         self.see(self.kube.merge_patch("ameide.io/v1", "Domain", "orders", patch, self.key.namespace))
 
     async def run(self, *stages: Stage, plan: Plan | None = None, after: float = 0.0) -> Result:
@@ -240,13 +240,14 @@ async def test_a_resource_deleted_meanwhile_is_no_error(site: Site) -> None:
 
 
 async def test_the_status_of_a_namesake_is_left_alone(site: Site) -> None:
-    """Deleted and made anew between our look and our write: the uid in the patch protects the new one."""
+    """Deleted and made anew between our look and our write: the version in the patch protects the new one."""
     site.kube.delete("ameide.io/v1", "Domain", "orders", site.key.namespace)
     metadata = {"name": "orders", "namespace": site.key.namespace}
     spec = {"image": "ghcr.io/ameide/orders:2"}
     site.kube.create({"apiVersion": "ameide.io/v1", "kind": "Domain", "metadata": metadata, "spec": spec})
-    assert await site.run(BROKEN) == Result()
+    result = await site.run(BROKEN)
     assert "conditions" not in site.status
+    assert (result.requeue_after, result.failed) == (CONFLICT_SECONDS, "")  # by then the watch has told us
 
 
 async def test_an_error_of_our_own_is_told_and_what_was_known_stays(site: Site) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from ameide_shared.builders.identity import Primitive
 from ameide_shared.builders.serviceaccount import service_account_name
+from ameide_shared.converge import decoded
 from ameide_shared.imagepolicy import ImageInfo
 from ameide_shared.kube.cache import Cache, Owner
 from ameide_shared.kube.client import ApiClient
@@ -36,8 +37,9 @@ from ameide_shared.kube.resources import (
     ResourceType,
     key_of,
 )
+from ameide_shared.logging import known_secrets, register_secret
 from ameide_shared.reasons import Reason
-from ameide_shared.redact import scrub, tail
+from ameide_shared.redact import scrub, scrub_pod, tail
 from ameide_shared.registry import ImageNotFound, RegistryClient, RegistryError
 from ameide_shared.snapshot import Snapshot
 from ameide_shared.spec import InvalidSpec
@@ -52,6 +54,8 @@ OPTIONAL_APIS = (CNPG_CLUSTER, CNPG_DATABASE, CNPG_DATABASE_ROLE, SERVICE_MONITO
 FOREIGN_SECONDS = 9.0
 """How long an object of somebody else, got by name, is believed: less than plans wait before they look again."""
 _LOG_LINES = 40
+_CREDENTIALS = ("password", "uri", "jdbc-uri")
+"""Keys of a connection Secret whose values must not be seen."""
 
 
 def cluster_key(db: Mapping[str, object], namespace: str) -> ObjectKey:
@@ -105,7 +109,12 @@ class Observer:
         key, db = key_of(manifest), (manifest.get("spec") or {}).get("db")
         places = {key.namespace, cluster_key(db, key.namespace).namespace if db else key.namespace}
         children = self._cache.children(Owner("domain", key.namespace, key.name))
-        return [child for child in children if child["metadata"].get("namespace") in places]
+        known = known_secrets()
+        return [
+            scrub_pod(child, known) if child.get("kind") == POD.kind else child
+            for child in children
+            if child["metadata"].get("namespace") in places
+        ]
 
     def _add(self, objects: list[Manifest], resource: ResourceType, key: ObjectKey) -> None:
         found = self._cache.get(resource, key)
@@ -165,6 +174,8 @@ class Observer:
                 except NotFound:
                     found = None
                 if found is not None and resource is SECRET:
+                    for name in _CREDENTIALS:
+                        register_secret(decoded(found, name) or "")
                     found = Snapshot([found]).get(SECRET, key.namespace, key.name)  # the values are not kept
                 self._remember(resource, key, found)
             if found is not None:
@@ -204,7 +215,7 @@ class Observer:
                 text = ""
             if len(self._logs) > 1024:
                 self._logs.clear()
-            self._logs[uid] = tail(scrub(text), _LOG_LINES, 8192)
+            self._logs[uid] = tail(scrub(text, known_secrets()), _LOG_LINES, 8192)
         return self._logs.get(uid, "")
 
     async def _image(self, domain: Domain) -> tuple[ImageInfo | None, tuple[str, str] | None]:

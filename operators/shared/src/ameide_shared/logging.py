@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -79,6 +79,11 @@ def register_secret(secret: str) -> None:
     _secrets[secret] = None
     while len(_secrets) > _SECRETS_KEPT:
         del _secrets[next(iter(_secrets))]
+
+
+def known_secrets() -> Collection[str]:
+    """The secret values that are remembered: to be kept out of whatever others wrote."""
+    return _secrets.keys()
 
 
 class Sparse(logging.Filter):

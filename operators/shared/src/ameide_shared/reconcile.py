@@ -42,6 +42,9 @@ STEPS = frozenset(
     }
 )
 """Reasons of a resource that is on its way."""
+CONFLICT_SECONDS = 1.0
+"""When to look again after the resource changed between our look and our write; its event mostly comes first."""
+
 _FOLDED = ("observedGeneration", "conditions", "blocker")
 _OF_EVERY_FOLD = (v.READY, v.PROGRESSING, v.DEGRADED, v.RECONCILING, v.STALLED, v.PAUSED)
 O = TypeVar("O")  # noqa: E741 - the observed type of a kind
@@ -156,22 +159,28 @@ class Reconciler(Generic[O]):
             if waited < lag:
                 return lag - waited
         self._deferred.pop(key, None)
-        await self._write(key, manifest, status)
-        return None
+        return None if await self._write(key, manifest, status) else CONFLICT_SECONDS
 
-    async def _write(self, key: ObjectKey, manifest: Manifest, status: Mapping[str, Any]) -> None:
+    async def _write(self, key: ObjectKey, manifest: Manifest, status: Mapping[str, Any]) -> bool:
+        """Whether the status is there now; not if the resource changed, or became another one, since we read it."""
         previous: Mapping[str, Any] = manifest.get("status") or {}
         patch = status_patch(previous, status)
         if not patch:
-            return
-        body = {"metadata": {"uid": manifest["metadata"]["uid"]}, "status": patch}
+            return True
+        metadata = manifest["metadata"]
+        # The version guards it: the API server does not look at a uid in a write to the status subresource.
+        identity = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+        body = {"metadata": identity, "status": patch}
         try:
             written = await self._client.merge_patch(self._kind.resource, key, body, subresource="status")
-        except (NotFound, Conflict) as gone:  # deleted, or deleted and made anew: its events tell us the rest
-            log.debug("status of %s not written: %s", key, gone)
-            return
+        except NotFound:
+            return True  # nobody is left to be told
+        except Conflict as changed:
+            log.debug("status of %s not written: %s", key, changed)
+            return False
         self._cache.store(self._kind.resource).put(written)
         self._announce(manifest, previous, status)
+        return True
 
     def _announce(self, manifest: Manifest, previous: Mapping[str, Any], status: Mapping[str, Any]) -> None:
         """One Event where Ready, or the reason for not being Ready, changed.

@@ -317,7 +317,7 @@ def _starting_until(workload: Workload, cause: Cause, pods: Sequence[Manifest]) 
         for pod in pods
         if cause.object.endswith(pod["metadata"]["name"]) and (pod.get("status") or {}).get("startTime")
     ]
-    until = max(starts, default=workload.now) + timedelta(seconds=STARTING_SECONDS)
+    until = max(starts) + timedelta(seconds=STARTING_SECONDS) if starts else workload.now
     return until if until > workload.now else None
 
 

@@ -165,7 +165,8 @@ def _taken(ctx: Context, binding: Binding, cluster: Manifest) -> Stage | None:
 def _bootstrap(spec: Mapping[str, Any]) -> tuple[str, str]:
     """The database and its owner that the Cluster makes for itself, by whichever method it is bootstrapped."""
     bootstrap: Mapping[str, Any] = spec.get("bootstrap") or {}
-    method: Mapping[str, Any] = next((bootstrap[name] for name in ("initdb", "recovery", "pg_basebackup") if bootstrap.get(name)), {})
+    methods = ("initdb", "recovery", "pg_basebackup")
+    method: Mapping[str, Any] = next((bootstrap[name] for name in methods if bootstrap.get(name)), {})
     database = str(method.get("database") or "app")
     return database, str(method.get("owner") or database)
 

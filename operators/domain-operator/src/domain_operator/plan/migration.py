@@ -272,7 +272,7 @@ def _told_by_jobs(ctx: Context, key: str) -> dict[str, Any]:
 
 def _facts(ctx: Context, live: Manifest, state: JobState) -> dict[str, Any]:
     name = live["metadata"]["name"]
-    image = live["metadata"]["annotations"].get(ANNOTATION_IMAGE, ctx.spec.image)
+    image = (live["metadata"].get("annotations") or {}).get(ANNOTATION_IMAGE, ctx.spec.image)
     version = version_in(state.termination, ctx.observed.logs.get(name, ""))
     recorded = _recorded(ctx)
     if not version and recorded.get("migratedImage") == image:

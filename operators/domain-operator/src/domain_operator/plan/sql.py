@@ -13,8 +13,11 @@ _PSQL: Final = "psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR
 
 def shell(script: str, *, report: bool = False) -> list[str]:
     """The command of a container that runs a script; its output becomes the termination message if `report`."""
-    output = " | tee /dev/termination-log" if report else ""
-    return ["sh", "-c", f"set -eu\n{_PSQL} <<'SQL'{output}\n{script}\nSQL\n"]
+    run = f"{_PSQL} <<'SQL'\n{script}\nSQL\n"
+    if report:
+        # Not psql in a pipe: there the shell would take the last command's success for psql's.
+        run = f"answer=$({run})\nprintf '%s\\n' \"$answer\" | tee /dev/termination-log\n"
+    return ["sh", "-c", f"set -eu\n{run}"]
 
 
 GRANTS: Final = r"""
@@ -102,7 +105,8 @@ SELECT EXISTS (SELECT FROM pg_database WHERE datname = :'database') AS there \gs
 \if :there
   \connect :"database"
   SELECT format('DROP SCHEMA %I CASCADE', nspname) FROM pg_namespace JOIN pg_roles ON pg_roles.oid = nspowner
-      WHERE nspname = :'schema' AND rolname = :'owner' AND shobj_description(pg_roles.oid, 'pg_authid') = :'claim' \gexec
+      WHERE nspname = :'schema' AND rolname = :'owner'
+      AND shobj_description(pg_roles.oid, 'pg_authid') = :'claim' \gexec
   SELECT format('DROP OWNED BY %I', rolname) FROM pg_roles
       WHERE rolname IN (:'app', :'owner') AND shobj_description(oid, 'pg_authid') = :'claim'
       AND rolname <> (SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()) \gexec
@@ -119,4 +123,4 @@ SELECT format('DROP ROLE %I', rolname) FROM pg_roles
     WHERE rolname IN (:'app', :'owner') AND shobj_description(oid, 'pg_authid') = :'claim'
     AND NOT EXISTS (SELECT FROM pg_database WHERE datdba = pg_roles.oid) \gexec
 """
-"""As superuser, in a shared database: what bears this Domain's claim goes, the database only if nothing else is in it."""
+"""As superuser, in a shared database: what bears this Domain's claim goes; the database if it is left empty."""

@@ -139,9 +139,10 @@ class ApiProxy:
     # --- in the thread ----------------------------------------------------------------------------------------------
 
     def _call(self, function: Callable[[], None]) -> None:
-        done = threading.Event()
-        self._loop.call_soon_threadsafe(lambda: (function(), done.set()))
-        done.wait(10)
+        async def call() -> None:
+            function()
+
+        asyncio.run_coroutine_threadsafe(call(), self._loop).result(10)
 
     async def _start(self) -> None:
         trust = ssl.create_default_context(cadata=self._control_plane.ca_pem.decode())

@@ -93,6 +93,14 @@ def until(what: str, condition: Callable[[], bool], timeout: float = 30.0) -> No
         time.sleep(0.1)
 
 
+def never(what: str, condition: Callable[[], bool], seconds: float) -> None:
+    """Watch for so many seconds that the condition does not hold."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert not condition(), what
+        time.sleep(0.1)
+
+
 def decoded_secret(domains: Domains, name: str) -> dict[str, str]:
     """The values of a Secret beside the Domains."""
     secret = domains.kube.get("v1", "Secret", name, domains.namespace)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from golden_cases import APIS, Case, World, based, pod_of
+from golden_cases import Case
+from golden_world import APIS, World, based, pod_of
 from harness import merged
 from hypothesis import strategies as st
 

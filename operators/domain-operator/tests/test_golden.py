@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from golden_cases import ROOT, as_yaml, cases, load, plan_as_data
+from golden_cases import as_yaml, cases, load, plan_as_data
+from golden_world import ROOT
 
 UPDATE = bool(os.environ.get("UPDATE_GOLDEN"))
 

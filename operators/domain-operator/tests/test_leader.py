@@ -16,13 +16,14 @@ from harness import Domains
 from own import metric, namespaces, own_operator, until
 
 from ameide_dev.client import KubeClient
-from ameide_dev.operators import OperatorProcess
+from ameide_dev.operators import RELEASE, OperatorProcess
 from ameide_dev.platform import Platform
 from ameide_dev.processes import Guard
 
 LEASE_SECONDS = 3.0
 SETTINGS = {
     "AMEIDE_LEADER_ELECTION__ENABLED": "true",
+    "AMEIDE_LEADER_ELECTION__NAME": f"{RELEASE}-domain",  # as the chart has it
     "AMEIDE_LEADER_ELECTION__LEASE_DURATION": str(LEASE_SECONDS),
     "AMEIDE_LEADER_ELECTION__RENEW_DEADLINE": "2",
     "AMEIDE_LEADER_ELECTION__RETRY_PERIOD": "0.4",

@@ -31,7 +31,7 @@ from domain_operator.observed import Observed
 
 # The same examples in every run; HYPOTHESIS_EXAMPLES=5000 searches for new ones.
 _WANTED = int(os.environ.get("HYPOTHESIS_EXAMPLES", "0"))
-examples = settings(max_examples=_WANTED or 60, derandomize=not _WANTED, deadline=None, database=None)
+examples = settings(max_examples=_WANTED or 50, derandomize=not _WANTED, deadline=None, database=None)
 _ORDER = (
     ("ServiceAccount", "Job"),
     ("ServiceAccount", "Deployment"),

@@ -54,7 +54,7 @@ def test_deletion_that_no_watch_told_of_is_found_by_the_audit(
     hidden = threading.Event()
 
     def hides(event: dict[str, Any]) -> bool:
-        mine = event["type"] == "DELETED" and event["object"]["kind"] == "Service"
+        mine: bool = event["type"] == "DELETED" and event["object"]["kind"] == "Service"
         if mine:
             hidden.set()
         return mine

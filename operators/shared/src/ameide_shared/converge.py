@@ -60,6 +60,10 @@ class Recorder(Protocol):
     def event(self, resource: Manifest, type: str, reason: str, message: str) -> None: ...
 
 
+class SourceChangedError(Exception):
+    """A value is to be copied from a Secret that is no longer the one that the plan saw; the next plan sees it."""
+
+
 class MissingSourceError(Exception):
     """A value is to be copied from a Secret, or a key of it, that is not there yet."""
 
@@ -85,8 +89,10 @@ class Converger:
                 log.warning("%s: %s", describe(action), failure.message)
                 if isinstance(error, ApiError) and error.transient:
                     break
-                if isinstance(action, AddFinalizer):
-                    break  # nothing may be made outside before its removal is assured
+                if isinstance(action, AddFinalizer) or (isinstance(action, Ensure) and action.required):
+                    break  # nothing outside before its removal is assured, no pod before its borders are there
+            except SourceChangedError as changed:
+                log.debug("%s: %s", describe(action), changed)
         return Outcome(tuple(failures), written)
 
     async def _act(self, resource: Manifest, action: Action) -> int:
@@ -105,6 +111,9 @@ class Converger:
                 )
                 return int(result.changed)
             case Delete():
+                live = self._cache.get(action.resource, action.key)
+                if live is not None and live["metadata"].get("deletionTimestamp"):
+                    return 0  # asked for already; somebody's finalizer holds it
                 await apply.delete(
                     self._client, self._cache, action.resource, action.key, action.uid, propagation=action.propagation
                 )
@@ -159,7 +168,7 @@ class Converger:
         """The Secret with its values: generated ones are kept from the live object unless they are to be rotated."""
         live = self._cache.store(SECRET).get(action.key) or {}
         annotations = (live.get("metadata") or {}).get("annotations") or {}
-        rotate = bool(live) and annotations.get(ANNOTATION_ROTATE_PASSWORD, "") != action.rotation
+        rotate = bool(live and action.rotation) and annotations.get(ANNOTATION_ROTATE_PASSWORD) != action.rotation
         values: dict[str, str] = {}
         for key, value in action.values.items():
             kept = None if rotate else decoded(live, key)
@@ -184,7 +193,12 @@ class Converger:
             case Generated(length=length):
                 return "".join(secrets.choice(_ALPHABET) for _ in range(length))
             case FromSecret():
-                found = decoded(self._cache.store(SECRET).get(ObjectKey(value.namespace, value.name)) or {}, value.key)
+                source = self._cache.store(SECRET).get(ObjectKey(value.namespace, value.name)) or {}
+                found = decoded(source, value.key)
+                if found is not None and value.version not in ("", source["metadata"].get("resourceVersion")):
+                    raise SourceChangedError(
+                        f"Secret {value.namespace}/{value.name} has changed since the plan was made"
+                    )
                 if found is None:
                     raise MissingSourceError(
                         f"Secret {value.namespace}/{value.name} has no key {value.key!r} yet, which is to be copied"

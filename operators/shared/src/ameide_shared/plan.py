@@ -27,12 +27,17 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class FromSecret:
-    """The value of a key of another Secret, percent-encoded for a URI when `quoted`."""
+    """The value of a key of another Secret, percent-encoded for a URI when `quoted`.
+
+    `version`: the resourceVersion that the plan saw. Where the Secret has changed since, nothing is copied: what the
+    plan knew of the value (that the database has taken it over, say) may no longer hold.
+    """
 
     namespace: str
     name: str
     key: str
     quoted: bool = False
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +58,13 @@ class Ensure:
     """A child shall exist and hold the fields of `manifest`: created if absent, else applied where it differs.
 
     `create_only`: never compared or changed once it exists (Jobs, immutable ConfigMaps, ControllerRevisions).
+    `required`: what comes after it in the plan must not be written without it (identity and borders of pods).
     """
 
     manifest: Mapping[str, Any]
     reason: str
     create_only: bool = False
+    required: bool = False
 
     @property
     def resource(self) -> ResourceType:

@@ -17,7 +17,7 @@ from ameide_shared.converge import Converger, Recorder
 from ameide_shared.kube.cache import Cache
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.errors import ApiError, Conflict, NotFound
-from ameide_shared.kube.resources import Manifest, ObjectKey, ResourceType
+from ameide_shared.kube.resources import Manifest, ObjectKey, ResourceType, key_of
 from ameide_shared.plan import Outcome, Plan
 from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage, State, blocked
@@ -111,7 +111,7 @@ class Reconciler(Generic[O]):
         if is_paused(manifest):
             plan = replace(plan, actions=())
         outcome = await self._converger.run(manifest, plan) if plan.actions else Outcome()
-        wait = await self._report(key, observed, plan, outcome, now)
+        wait = await self._report(manifest, observed, plan, outcome, now)
         return _requeue(plan, outcome, wait, now)
 
     async def on_failure(self, key: ObjectKey, error: Exception) -> None:
@@ -141,11 +141,19 @@ class Reconciler(Generic[O]):
         status = compose(manifest, [stage, *unknown], self._clock(), more_conditions=paused, fields=told)
         await self._write(key, manifest, status)
 
-    async def _report(self, key: ObjectKey, observed: O, plan: Plan, outcome: Outcome, now: datetime) -> float | None:
-        """Write status if it differs; seconds until a minor change is due, if one was put off."""
+    async def _report(
+        self, planned: Manifest, observed: O, plan: Plan, outcome: Outcome, now: datetime
+    ) -> float | None:
+        """Write status if it differs; seconds until a minor change is due, if one was put off.
+
+        The status is of the spec that was planned: where another has come meanwhile, the next pass reports.
+        """
+        key = key_of(planned)
         manifest = self._cache.store(self._kind.resource).get(key)  # converging may have changed its metadata
         if manifest is None:
             return None
+        if any(manifest["metadata"].get(what) != planned["metadata"].get(what) for what in ("uid", "generation")):
+            return 0.0
         previous: Mapping[str, Any] = manifest.get("status") or {}
         status = self._kind.status(manifest, observed, plan, outcome, now)
         patch = status_patch(previous, status)

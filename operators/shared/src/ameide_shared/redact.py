@@ -13,8 +13,6 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote
 
-from ameide_shared.kube.resources import Manifest
-
 REDACTED: Final = "<redacted>"
 
 _SHORTEST_SECRET: Final = 4
@@ -81,7 +79,7 @@ def _forms(secret: str) -> tuple[str, ...]:
     return tuple({secret, quote(secret, safe="")})
 
 
-def scrub_pod(pod: Manifest, secrets: Collection[str]) -> Manifest:
+def scrub_pod(pod: Mapping[str, Any], secrets: Collection[str]) -> Mapping[str, Any]:
     """The pod with the last words of its containers scrubbed, before anybody cuts them; itself where they are clean."""
     status = pod.get("status") or {}
     changed: dict[str, Any] = {}

@@ -114,7 +114,8 @@ def with_running(revisions: Sequence[Revision], deployment: Manifest | None, rec
     stamped = ((template.get("metadata") or {}).get("annotations") or {}).get(names.ANNOTATION_REVISION)
     if not recorded or stamped != recorded or find(revisions, recorded) is not None:
         return list(revisions)
-    return [*revisions, Revision(recorded, next_number(revisions), template)]
+    annotations = (deployment or {})["metadata"].get("annotations") or {}
+    return [*revisions, Revision(recorded, next_number(revisions), template, annotations=annotations)]
 
 
 def current(revisions: Sequence[Revision]) -> Revision | None:

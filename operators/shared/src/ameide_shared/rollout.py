@@ -6,7 +6,7 @@ template; the current one can always be rebuilt from its revision.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -95,6 +95,7 @@ class Rollout:
     actions: tuple[Action, ...] = ()
     stage: Stage | None = None  # the canary's, where there is something to say
     canary: Mapping[str, Any] = field(default_factory=dict)  # status.canary
+    annotations: Mapping[str, str] = field(default_factory=dict)  # of the revision that runs
 
 
 def plan_rollout(
@@ -104,31 +105,39 @@ def plan_rollout(
     *,
     annotations: Mapping[str, str],
     held: bool,
-    config: str,
+    config: Callable[[PodTemplate], str],
 ) -> Rollout:
     """Decide between target and current.
 
-    `annotations` go onto the released revision. `held`: an earlier stage holds the target back. `config`: digest of
-    what pods consume, stamped on whichever template runs.
+    `annotations` go onto the released revision. `held`: an earlier stage holds the target back. `config` tells the
+    digest of what the pods of a template consume; it is stamped on whichever template runs.
     """
     stamped, digest = stamp(target)
     current = revisions[-1] if revisions else None
     released = current is not None and current.digest == digest
+    kept = {name: (current.annotations or {})[name] for name in _own(current)} if current else {}
     if held:
-        template = with_config(current.template, config) if current else None
+        recorded = workload.recorded.get("canary") or {}
         return Rollout(
-            template, digest, current.digest if current else "", _drop_canary(workload, "the target is held back")
+            with_config(current.template, config(current.template)) if current else None,
+            digest,
+            current.digest if current else "",
+            _drop_canary(workload, "the target is held back"),
+            # That this target has failed before is still true when nothing holds it back any more.
+            canary=recorded if (recorded.get("revision"), recorded.get("state")) == (digest, _FAILED) else {},
+            annotations=kept,
         )
     if current is not None and not released and workload.canary:
-        verdict = _canary(workload, stamped, digest, config)
+        verdict = _canary(workload, stamped, digest, config(stamped))
         if verdict.stage is not None:
             return Rollout(
-                with_config(current.template, config),
+                with_config(current.template, config(current.template)),
                 digest,
                 current.digest,
                 verdict.actions,
                 verdict.stage,
                 verdict.canary,
+                kept,
             )
     number = current.number if current is not None and released else next_number(revisions)
     release = Ensure(
@@ -146,7 +155,14 @@ def plan_rollout(
         for revision in to_prune(revisions, limit, keep={digest, *_running_revisions(workload)})
     )
     promoted = _drop_canary(workload, "promoted") if released and _rolled_out(workload, digest) else ()
-    return Rollout(with_config(stamped, config), digest, digest, (release, *prune, *promoted))
+    template = with_config(stamped, config(stamped))
+    return Rollout(template, digest, digest, (release, *prune, *promoted), annotations=annotations)
+
+
+def _own(revision: Revision) -> list[str]:
+    """The names of the annotations that a kind put onto a revision when it was released."""
+    machinery = {v.ANNOTATION_REVISION, v.ANNOTATION_FIELD_SET}
+    return [name for name in revision.annotations or {} if name.startswith(f"{v.GROUP}/") and name not in machinery]
 
 
 def with_config(template: PodTemplate, config: str) -> dict[str, Any]:
@@ -188,7 +204,8 @@ def _canary(workload: Workload, template: PodTemplate, digest: str, config: str)
     if live is None or _revision_of(live) != digest:
         message = f"the canary of revision {digest} is being started"
         return _Verdict(_in_progress(what, message), (ensure,), progress)
-    pods = pods_of(workload, v.TRACK_CANARY)
+    # A pod of an earlier canary may not be gone yet; what it says is not this one's.
+    pods = [pod for pod in pods_of(workload, v.TRACK_CANARY) if _stamps(pod)[0] == digest]
     state = workload_state(live, pods)
     cause = diagnose(live, pods)
     if state.rolled_out and state.available >= rollout.canary_replicas:
@@ -229,8 +246,12 @@ def _drop_canary(workload: Workload, why: str) -> tuple[Delete, ...]:
 # --- the main Deployment --------------------------------------------------------------------------------------------
 
 
-def main_deployment(workload: Workload, template: PodTemplate) -> tuple[Action, ...]:
-    """The Deployment, and the hand-over of its replica count when an autoscaler takes it."""
+def main_deployment(workload: Workload, template: PodTemplate, annotations: Mapping[str, str]) -> tuple[Action, ...]:
+    """The Deployment, and the hand-over of its replica count when an autoscaler takes it.
+
+    `annotations` are those of the revision that runs: they tell what was done for it where its ControllerRevision is
+    lost.
+    """
     live = workload.objects.get(DEPLOYMENT, workload.primitive.namespace, workload.primitive.child_name)
     scaler = workload.objects.get(
         HORIZONTAL_POD_AUTOSCALER, workload.primitive.namespace, workload.primitive.child_name
@@ -243,6 +264,8 @@ def main_deployment(workload: Workload, template: PodTemplate) -> tuple[Action, 
         replicas=None if autoscaled else _replicas(workload, count, scaler),
         spec=workload.spec,
     )
+    if annotations:
+        manifest["metadata"]["annotations"] = {**(manifest["metadata"].get("annotations") or {}), **annotations}
     ensure = Ensure(manifest, "the workload")
     if autoscaled and live is not None and scaler is None and count is not None:
         reason = "an autoscaler takes over; dropping the field would reset it to 1"

@@ -46,8 +46,16 @@ from domain_operator.spec import Domain
 
 WORKLOAD_READY: Final = "WorkloadReady"
 ASK_AGAIN_SECONDS: Final = 10.0
-_SEEN_BY_ASKING: Final = frozenset({Reason.SecretNotFound, Reason.SecretKeyMissing, Reason.ServiceAccountNotPermitted})
-"""What waits for an object of somebody else that no watch shows."""
+_SEEN_BY_ASKING: Final = frozenset(
+    {
+        Reason.ImageNotFound,
+        Reason.RegistryUnavailable,
+        Reason.SecretKeyMissing,
+        Reason.SecretNotFound,
+        Reason.ServiceAccountNotPermitted,
+    }
+)
+"""What waits for something of somebody else that no watch shows."""
 
 
 def plan(manifest: Manifest, observed: Observed, settings: DomainSettings, now: datetime) -> Plan:
@@ -100,10 +108,11 @@ def _plan(ctx: Context, binding: Binding | None) -> Plan:
         revisions,
         annotations={ANNOTATION_KEY: migration.key} if migration.key else {},
         held=held,
-        config=config_digest(ctx, binding),
+        config=lambda template: config_digest(ctx, binding, template),
     )
     actions: list[Action] = []
-    profile = network_profile(ctx)
+    # A refused spec changes neither the borders of what runs nor what stands beside it.
+    profile = network_profile(ctx) if accepted.done else None
     if accepted.done or rollout.template is not None:
         held_already = FINALIZER in (ctx.manifest["metadata"].get("finalizers") or ())
         if binding is not None and binding.provisioned and not held_already:
@@ -112,9 +121,11 @@ def _plan(ctx: Context, binding: Binding | None) -> Plan:
         actions += database.actions
         actions += migration.actions
         actions += rollout.actions
-        actions += main_deployment(pods, rollout.template) if rollout.template is not None else ()
-        actions += beside_pods(ctx)
-        actions += other_service_accounts(ctx, rollout.template)
+        if rollout.template is not None:
+            actions += main_deployment(pods, rollout.template, rollout.annotations)
+        if accepted.done:
+            actions += beside_pods(ctx)
+            actions += other_service_accounts(ctx, rollout.template)
     workload = workload_stage(pods, rollout.template, _replicas_of(actions), first_blocker(gates))
     stages = (*gates, *((rollout.stage,) if rollout.stage else ()), workload)
     facts: dict[str, Any] = {
@@ -184,21 +195,30 @@ def _target(ctx: Context, binding: Binding | None) -> PodTemplate:
     )
 
 
-def config_digest(ctx: Context, binding: Binding | None) -> str:
-    """The digest (10 hex digits) of the connection Secret's values; empty while there is nothing to consume.
+def config_digest(ctx: Context, binding: Binding | None, template: PodTemplate) -> str:
+    """The digest (10 hex digits) of the connection Secret that a template refers to; empty if there is none.
 
-    While the Secret is missing, or not as it should be, the pods keep the digest that they have: it is about to be
-    written.
+    While the Secret is missing, unknown or not as it should be, the pods keep the digest that they have: it is about
+    to be written, or is none of the current spec's.
     """
-    if binding is None:
+    name = _connection_of(template)
+    if binding is None or not name:
         return ""
-    secret = ctx.observed.objects.get(SECRET, ctx.primitive.namespace, binding.app_secret)
+    secret = ctx.observed.objects.get(SECRET, ctx.primitive.namespace, name)
     live = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.child_name)
     template = ((live or {}).get("spec") or {}).get("template") or {}
     kept = ((template.get("metadata") or {}).get("annotations") or {}).get(ANNOTATION_CONFIG_DIGEST, "")
     if secret is None or (kept and binding.provisioned and is_outdated(ctx, binding, secret)):
         return str(kept)
     return hashlib.sha256(json.dumps(secret["digests"], sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _connection_of(template: PodTemplate) -> str:
+    """The connection Secret that the main container of a template reads; empty if it reads none."""
+    for variable in template["spec"]["containers"][0].get("env") or ():
+        if variable["name"] == "PGPASSWORD":
+            return str(((variable.get("valueFrom") or {}).get("secretKeyRef") or {}).get("name") or "")
+    return ""
 
 
 def _replicas_of(actions: list[Action]) -> int | None:

@@ -422,7 +422,13 @@ def connection_secret(ctx: Context, binding: Binding, name: str, role: str, pass
             "metadata": child_metadata(ctx.primitive, name, annotations=annotations),
             "type": "Opaque",
         },
-        connection_values(binding, role, password["metadata"]["name"], ctx.settings.database.ssl_mode),
+        connection_values(
+            binding,
+            role,
+            password["metadata"]["name"],
+            ctx.settings.database.ssl_mode,
+            version=password["metadata"]["resourceVersion"],
+        ),
         f"connection of role {role}",
     )
 
@@ -449,10 +455,15 @@ def is_outdated(ctx: Context, binding: Binding, secret: Manifest) -> bool:
     return any(secret["digests"].get(key) != digest for key, digest in wanted.items())
 
 
-def connection_values(binding: Binding, role: str, source: str, ssl_mode: str) -> dict[str, SecretValue]:
-    """The values of a connection Secret, by key; the password stays a reference that converge follows."""
-    password = FromSecret(binding.cluster.namespace, source, "password")
-    quoted = FromSecret(binding.cluster.namespace, source, "password", quoted=True)
+def connection_values(
+    binding: Binding, role: str, source: str, ssl_mode: str, *, version: str = ""
+) -> dict[str, SecretValue]:
+    """The values of a connection Secret, by key; the password stays a reference that converge follows.
+
+    `version` is that of the source whose password the database is known to have.
+    """
+    password = FromSecret(binding.cluster.namespace, source, "password", version=version)
+    quoted = FromSecret(binding.cluster.namespace, source, "password", quoted=True, version=version)
     address = f"{binding.host}:{PORT}/{binding.database}"
     return {
         "host": binding.host,

@@ -11,9 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from ameide_shared import vocabulary as v
-from ameide_shared.builders.identity import bounded_name, is_owned
-from ameide_shared.builders.job import job
-from ameide_shared.builders.pod import one_shot_template
+from ameide_shared.builders.identity import is_owned
 from ameide_shared.kube.resources import (
     CNPG_CLUSTER,
     CNPG_DATABASE,
@@ -33,9 +31,10 @@ from ameide_shared.stages import Stage, State
 from ameide_shared.status import parse_time
 from ameide_shared.workload import JobPhase, JobState, job_state
 from domain_operator.plan import provisioner, sql
-from domain_operator.plan.binding import Binding, connection_env
+from domain_operator.plan.binding import Binding
 from domain_operator.plan.context import Context
-from domain_operator.plan.database import Names, connection_secret
+from domain_operator.plan.database import Names
+from domain_operator.plan.migration import pods_are_behind
 
 FINALIZER: Final = v.finalizer("Domain")
 _LOOK_AGAIN_SECONDS: Final = 10.0
@@ -48,11 +47,11 @@ def plan_deletion(ctx: Context, binding: Binding | None) -> Plan:
         return Plan((), (Stage("", State.PROGRESSING, Reason.Deleting, "nothing is left to do for the operator"),))
     since = parse_time(ctx.manifest["metadata"]["deletionTimestamp"])
     deadline = since + timedelta(seconds=ctx.settings.deletion_timeout)
-    drops = _drop_jobs(ctx, binding)
-    workload = _workload(ctx, drops)
+    drop = provisioner.job_name(ctx, binding, "drop") if binding is not None else ""
+    workload = _workload(ctx, drop)
     if workload:
         return _step("the workload is being stopped", workload, deadline)
-    if _pods_left(ctx, drops):
+    if _pods_left(ctx, drop) and ctx.now < deadline:
         return _step("pods are still ending", [], deadline, ctx.now)
     retain = ctx.spec.db is None or ctx.spec.db.deletion_policy == "Retain"
     if binding is None or not binding.provisioned or retain:
@@ -62,21 +61,21 @@ def plan_deletion(ctx: Context, binding: Binding | None) -> Plan:
     return _drop(ctx, binding, deadline)
 
 
-def _workload(ctx: Context, drops: frozenset[str]) -> list[Action]:
-    """Everything that starts pods, in the Domain's own namespace; the drop Job, in `drops`, comes later and stays."""
+def _workload(ctx: Context, drop: str) -> list[Action]:
+    """Everything that starts pods, in the Domain's own namespace; the Job named `drop` comes later and stays."""
     return [
         Delete(resource, key_of(live), live["metadata"]["uid"], "the Domain is being deleted")
         for resource in (HORIZONTAL_POD_AUTOSCALER, DEPLOYMENT, JOB)
         for live in ctx.observed.objects.list(resource, ctx.primitive.namespace)
         if is_owned(ctx.primitive, live)
         and not live["metadata"].get("deletionTimestamp")
-        and live["metadata"]["name"] not in drops
+        and live["metadata"]["name"] != drop
     ]
 
 
-def _pods_left(ctx: Context, drops: frozenset[str]) -> bool:
+def _pods_left(ctx: Context, drop: str) -> bool:
     return any(
-        (pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name") not in drops
+        (pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name", "") != drop
         and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
         for pod in ctx.observed.objects.list(POD, ctx.primitive.namespace)
     )
@@ -85,14 +84,13 @@ def _pods_left(ctx: Context, drops: frozenset[str]) -> bool:
 def _drop(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
     """deletionPolicy: Delete."""
     cluster = ctx.observed.objects.get(CNPG_CLUSTER, binding.cluster.namespace, binding.cluster.name)
-    owner_secret = ctx.observed.objects.get(SECRET, ctx.primitive.namespace, binding.owner_secret)
     if cluster is None:
         message = f"Cluster {binding.cluster} is missing, so its data cannot be dropped"
         return _waiting(ctx, message, f"Cluster {binding.cluster}", deadline)
     if binding.provisioning == "Job":
         return _drop_shared(ctx, binding, deadline)
     database = _owned(ctx, CNPG_DATABASE, binding)
-    if database and (owner_secret is not None or any(map(_was_made, database))):
+    if any(map(_was_made, database)):
         outcome = _dropped_schema(ctx, binding, deadline)
         if isinstance(outcome, Plan):
             return outcome
@@ -122,7 +120,7 @@ def _drop(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
             told = "; ".join(filter(None, ((live.get("status") or {}).get("message", "") for live in left)))
             message = f"CloudNativePG is dropping {resource.kind} {', '.join(str(key_of(live)) for live in left)}"
             return _step(f"{message}: {told}" if told else message, actions, deadline, ctx.now)
-    return _finished(None, _password_secrets(ctx, binding))
+    return _finished(None, [*_password_secrets(ctx, binding), *_foreign_jobs(ctx, binding)])
 
 
 def _was_made(database: Manifest) -> bool:
@@ -151,35 +149,25 @@ def _with_policy(live: Manifest, policy: str) -> dict[str, Any]:
 
 
 def _dropped_schema(ctx: Context, binding: Binding, deadline: datetime) -> Plan | list[str]:
-    """Drop the schema as its owner; the schemas of others that live in the database, once that is known."""
-    name = _drop_job_name(ctx)
-    live = ctx.observed.objects.get(JOB, ctx.primitive.namespace, name)
-    what = f"Job {name}"
-    if live is None and ctx.observed.objects.get(SECRET, ctx.primitive.namespace, binding.owner_secret) is None:
-        password = ctx.observed.objects.get(SECRET, binding.cluster.namespace, Names.of(ctx, binding).owner)
-        if password is None:
-            gone = f"Secret {binding.owner_secret} and the password of role {binding.owner}"
-            return _waiting(ctx, f"{gone} are gone, so schema {binding.schema} cannot be dropped", what, deadline)
-        secret = connection_secret(ctx, binding, binding.owner_secret, binding.owner, password)
-        return _step(f"Secret {binding.owner_secret} is being written", [secret], deadline, ctx.now)
+    """Drop the schema as its owner; the schemas of others that live in the database, once that is known.
+
+    The Job runs beside the Cluster: the Domain's own namespace may be going, and then nothing can be made in it.
+    """
+    name = provisioner.job_name(ctx, binding, "drop")
+    live = ctx.observed.objects.get(JOB, binding.cluster.namespace, name)
+    what = f"Job {binding.cluster.namespace}/{name}"
     if live is None:
-        template = one_shot_template(
-            ctx.primitive,
-            name="drop-schema",
-            image=ctx.settings.database.client_image,
-            command=sql.shell(sql.DROP_SCHEMA, report=True),
-            env=[
-                *connection_env(binding, binding.owner_secret),
-                {"name": "PGSSLMODE", "value": ctx.settings.database.ssl_mode},
-            ],
-            defaults=ctx.settings.pods,
-        )
-        deadline_seconds = int(ctx.settings.database.provision_timeout)
-        manifest = job(ctx.primitive, name, template, backoff_limit=0, deadline_seconds=deadline_seconds)
+        password = Names.of(ctx, binding).owner
+        if ctx.observed.objects.get(SECRET, binding.cluster.namespace, password) is None:
+            message = (
+                f"Secret {binding.cluster.namespace}/{password} is gone, so schema {binding.schema} cannot be dropped"
+            )
+            return _waiting(ctx, message, what, deadline)
+        manifest = provisioner.owner_job(ctx, binding, name, sql.DROP_SCHEMA, password)
         create = Ensure(manifest, "deletionPolicy: Delete", create_only=True)
         return _step(f"{what} is about to drop schema {binding.schema}", [create], deadline, ctx.now)
     state = job_state(live, ctx.observed.pods_of_job(name))
-    if state.phase is JobPhase.RUNNING:
+    if state.phase is JobPhase.RUNNING or pods_are_behind(ctx, live):
         return _step(f"{what} is dropping schema {binding.schema}", [], deadline, ctx.now)
     if state.phase is JobPhase.FAILED:
         message = f"{what} could not drop schema {binding.schema}: {state.message}"
@@ -187,7 +175,9 @@ def _dropped_schema(ctx: Context, binding: Binding, deadline: datetime) -> Plan 
     try:
         return [str(name) for name in json.loads(state.termination)["foreignSchemas"]]
     except (ValueError, KeyError, TypeError):
-        return ["(unknown: the drop Job's report was lost)"]  # when in doubt, nothing of others is dropped
+        # When in doubt, nothing of others is dropped: it is asked again.
+        message = f"{what} ended, but what it found in database {binding.database} was lost"
+        return _waiting(ctx, message, what, deadline, _try_again(ctx, live, state))
 
 
 def _drop_shared(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
@@ -307,13 +297,3 @@ def _foreign_jobs(ctx: Context, binding: Binding) -> list[Action]:
         Delete(JOB, key_of(live), live["metadata"]["uid"], "the Domain is being deleted")
         for live in _owned(ctx, JOB, binding)
     ]
-
-
-def _drop_jobs(ctx: Context, binding: Binding | None) -> frozenset[str]:
-    """Names that drop Jobs may have; the Cluster, and with it the Job, may be in the Domain's own namespace."""
-    shared = {provisioner.job_name(ctx, binding, "drop")} if binding is not None else set()
-    return frozenset({_drop_job_name(ctx), *shared})
-
-
-def _drop_job_name(ctx: Context) -> str:
-    return bounded_name(ctx.primitive.name, "-drop-schema")

@@ -11,7 +11,8 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, Final
 
 from ameide_shared import vocabulary as v
@@ -96,17 +97,18 @@ def plan_migration(ctx: Context, binding: Binding, database: Stage, revisions: S
             "rolled back to an image whose migration has run before, and spec.db.migrations.onRollback is Skip",
         )
         return Migration(stage, key, True, actions=prune, facts=_recorded(ctx))
-    if not database.done:
+    if not database.done and not _has_succeeded(ctx, job_name(ctx, key, current)):
         return Migration(blocked(MIGRATION_SUCCEEDED, database), key, facts=_recorded(ctx))
     return _run(ctx, binding, key, current, prune)
 
 
 def _run(ctx: Context, binding: Binding, key: str, current: Revision | None, prune: tuple[Action, ...]) -> Migration:
     name = job_name(ctx, key, current)
-    live = ctx.observed.objects.get(JOB, ctx.primitive.namespace, name)
+    live = _job(ctx, name)
     what = f"Job {name}"
-    if live is None:
-        running = _running_job(ctx, name) or _running_pod(ctx)
+    running = _running_job(ctx, name)
+    if live is None or running is not None:
+        running = running or _running_pod(ctx)
         if running is not None:
             stage = Stage(
                 MIGRATION_SUCCEEDED,
@@ -120,12 +122,15 @@ def _run(ctx: Context, binding: Binding, key: str, current: Revision | None, pru
         create = Ensure(migration_job(ctx, binding, name, key), f"migrate to {ctx.spec.image}", create_only=True)
         return Migration(stage, key, actions=(create, *prune), facts=_recorded(ctx))
     state = job_state(live, ctx.observed.pods_of_job(name))
-    if state.phase is JobPhase.SUCCEEDED and not _pods_are_behind(ctx, live):
+    if state.phase is JobPhase.SUCCEEDED and not pods_are_behind(ctx, live):
         facts = _facts(ctx, live, state)
         return Migration(done(MIGRATION_SUCCEEDED, Reason.MigrationComplete), key, True, actions=prune, facts=facts)
     if state.phase is not JobPhase.FAILED:
         if state.cause is None:
-            return Migration(_running(what, f"migration Job {name} is running"), key, facts=_recorded(ctx))
+            stage = _running(what, f"migration Job {name} is running")
+            if state.phase is JobPhase.SUCCEEDED:
+                stage = replace(stage, retry_at=ctx.now + timedelta(seconds=_PODS_LAG_SECONDS))
+            return Migration(stage, key, facts=_recorded(ctx))
         stage = _running(what, f"migration Job {name} cannot proceed: {state.cause.message}", state.cause.remedy)
         return Migration(stage, key, facts=_recorded(ctx))
     return Migration(_failed(ctx, what, name, state), key, failed=True, actions=prune, facts=_recorded(ctx))
@@ -149,9 +154,14 @@ def _failed(ctx: Context, what: str, name: str, state: JobState) -> Stage:
 
 
 def job_name(ctx: Context, key: str, current: Revision | None) -> str:
-    """The name of the target's Job: stable over restarts, new for a new start of the same migration."""
+    """The name of the target's Job: stable over restarts, new for a new start of the same migration.
+
+    A migration starts anew after a release, and after another migration has been run in between.
+    """
     start = str(current.number) if current else "0"
-    identity = json.dumps([key, ctx.annotation(v.ANNOTATION_RETRY_MIGRATION), start])
+    others = [job for job in jobs_of(ctx) if job["metadata"]["annotations"][ANNOTATION_KEY] != key]
+    after = others[-1]["metadata"].get("uid", "") if others else ""
+    identity = json.dumps([key, ctx.annotation(v.ANNOTATION_RETRY_MIGRATION), start, after])
     return bounded_name(ctx.primitive.name, f"-migrate-{hashlib.sha256(identity.encode()).hexdigest()[:8]}")
 
 
@@ -207,6 +217,16 @@ def jobs_of(ctx: Context) -> list[Manifest]:
     return sorted(jobs, key=lambda job: (job["metadata"].get("creationTimestamp") or "", job["metadata"]["name"]))
 
 
+def _job(ctx: Context, name: str) -> Manifest | None:
+    """A migration Job of ours by name; a namesake's leftover is none."""
+    return next((job for job in jobs_of(ctx) if job["metadata"]["name"] == name), None)
+
+
+def _has_succeeded(ctx: Context, name: str) -> bool:
+    live = _job(ctx, name)
+    return live is not None and job_state(live, ()).phase is JobPhase.SUCCEEDED
+
+
 def _running_job(ctx: Context, besides: str) -> str | None:
     for other in jobs_of(ctx):
         name = other["metadata"]["name"]
@@ -249,7 +269,7 @@ def _recorded(ctx: Context) -> dict[str, Any]:
     return {key: db[key] for key in ("migrationVersion", "migratedImage", "lastMigrationTime") if key in db}
 
 
-def _pods_are_behind(ctx: Context, job: Manifest) -> bool:
+def pods_are_behind(ctx: Context, job: Manifest) -> bool:
     """Whether the Job's end was seen before that of its pod, which tells the version: two watches, no order.
 
     Not waited for longer than a few seconds; the pod may have been deleted, and its event lost.

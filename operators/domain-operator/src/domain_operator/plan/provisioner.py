@@ -15,7 +15,7 @@ from ameide_shared import vocabulary as v
 from ameide_shared.builders.identity import foreign_name
 from ameide_shared.builders.job import job
 from ameide_shared.builders.pod import one_shot_template
-from ameide_shared.kube.resources import CNPG_CLUSTER, JOB, Manifest, key_of
+from ameide_shared.kube.resources import CNPG_CLUSTER, JOB, SECRET, Manifest, key_of
 from ameide_shared.plan import Action, Delete, Ensure
 from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage, State, done
@@ -33,9 +33,15 @@ def plan_provisioning(ctx: Context, binding: Binding, app_secret: str, owner_sec
     refusal = superuser_problem(binding, cluster)
     if refusal is not None:
         return Part(refusal)
-    token = ctx.annotation(v.ANNOTATION_ROTATE_PASSWORD)
-    retry = ctx.annotation(v.ANNOTATION_RETRY_MIGRATION)
-    name = job_name(ctx, binding, "provision", token, retry)
+    secrets = [ctx.observed.objects.get(SECRET, binding.cluster.namespace, name) for name in (app_secret, owner_secret)]
+    passwords = [(secret or {}).get("digests", {}).get("password", "") for secret in secrets]
+    if not all(passwords):
+        return Part(_provisioning("", "the passwords of the roles are being made"))
+    # The passwords are part of the name: whatever else changes them, the database must be told.
+    name = job_name(ctx, binding, "provision", *passwords, ctx.annotation(v.ANNOTATION_RETRY_MIGRATION))
+    busy = _running_job(ctx, binding, besides=name)
+    if busy is not None:
+        return Part(_provisioning(busy, "is still making roles and schema"))
     manifest = superuser_job(ctx, binding, name, sql.PROVISION, app_secret, owner_secret)
     live = ctx.observed.objects.get(JOB, binding.cluster.namespace, name)
     actions: tuple[Action, ...] = (Ensure(manifest, "make roles and schema", create_only=True),)
@@ -92,14 +98,8 @@ def superuser_job(
     ctx: Context, binding: Binding, name: str, script: str, app_secret: str, owner_secret: str
 ) -> dict[str, Any]:
     """A Job in the Cluster's namespace that runs a fixed script as the superuser."""
-    superuser = f"{binding.cluster.name}-superuser"
     env = [
-        {"name": "PGHOST", "value": binding.host},
-        {"name": "PGPORT", "value": str(PORT)},
-        {"name": "PGDATABASE", "value": "postgres"},
-        {"name": "PGSSLMODE", "value": ctx.settings.database.ssl_mode},
-        _reference("PGUSER", superuser, "username"),
-        _reference("PGPASSWORD", superuser, "password"),
+        *_connection(ctx, binding, "postgres", f"{binding.cluster.name}-superuser"),
         {"name": "AMEIDE_APP_ROLE", "value": binding.role},
         {"name": "AMEIDE_OWNER_ROLE", "value": binding.owner},
         _reference("AMEIDE_APP_PASSWORD", app_secret, "password"),
@@ -108,11 +108,37 @@ def superuser_job(
         {"name": "DB_SCHEMA", "value": binding.schema},
         {"name": "AMEIDE_CLAIM", "value": claim(ctx)},
     ]
+    return _job(ctx, binding, name, sql.shell(script), env, retries=2)
+
+
+def owner_job(ctx: Context, binding: Binding, name: str, script: str, password: str) -> dict[str, Any]:
+    """A Job in the Cluster's namespace that runs a fixed script as the schema's owner, and reports what it prints.
+
+    `password` is the Secret with the owner's name and password.
+    """
+    env = [*_connection(ctx, binding, binding.database, password), {"name": "DB_SCHEMA", "value": binding.schema}]
+    return _job(ctx, binding, name, sql.shell(script, report=True), env, retries=0)
+
+
+def _connection(ctx: Context, binding: Binding, database: str, secret: str) -> list[Mapping[str, Any]]:
+    return [
+        {"name": "PGHOST", "value": binding.host},
+        {"name": "PGPORT", "value": str(PORT)},
+        {"name": "PGDATABASE", "value": database},
+        {"name": "PGSSLMODE", "value": ctx.settings.database.ssl_mode},
+        _reference("PGUSER", secret, "username"),
+        _reference("PGPASSWORD", secret, "password"),
+    ]
+
+
+def _job(
+    ctx: Context, binding: Binding, name: str, command: list[str], env: list[Mapping[str, Any]], *, retries: int
+) -> dict[str, Any]:
     template = one_shot_template(
         ctx.primitive,
         name="provision",
         image=ctx.settings.database.client_image,
-        command=sql.shell(script),
+        command=command,
         env=env,
         defaults=ctx.settings.pods,
         namespace=binding.cluster.namespace,
@@ -121,7 +147,7 @@ def superuser_job(
         ctx.primitive,
         name,
         template,
-        backoff_limit=2,
+        backoff_limit=retries,
         deadline_seconds=int(ctx.settings.database.provision_timeout),
         namespace=binding.cluster.namespace,
     )
@@ -132,7 +158,21 @@ def _reference(variable: str, secret: str, key: str) -> Mapping[str, Any]:
 
 
 def _provisioning(what: str, message: str) -> Stage:
-    return Stage(DB_READY, State.PROGRESSING, Reason.DatabaseProvisioning, f"{what} {message}", object=what)
+    text = f"{what} {message}" if what else message
+    return Stage(DB_READY, State.PROGRESSING, Reason.DatabaseProvisioning, text, object=what)
+
+
+def _running_job(ctx: Context, binding: Binding, besides: str) -> str | None:
+    """A provisioning Job of this Domain that has not ended: two would race for the roles' passwords."""
+    for other in ctx.observed.objects.list(JOB, binding.cluster.namespace):
+        name = other["metadata"]["name"]
+        if (
+            name != besides
+            and v.LABEL_OWNER_NAME in (other["metadata"].get("labels") or {})
+            and job_state(other, ()).phase is JobPhase.RUNNING
+        ):
+            return f"Job {binding.cluster.namespace}/{name}"
+    return None
 
 
 def _older_jobs(ctx: Context, binding: Binding, keep: str) -> tuple[Delete, ...]:

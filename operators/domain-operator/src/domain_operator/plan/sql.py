@@ -89,7 +89,9 @@ DROP_SCHEMA: Final = r"""
 \getenv schema DB_SCHEMA
 DROP SCHEMA IF EXISTS :"schema" CASCADE;
 SELECT json_build_object('foreignSchemas', coalesce(json_agg(nspname ORDER BY nspname), '[]'::json))
-    FROM pg_namespace WHERE nspname NOT IN ('information_schema', 'public') AND nspname NOT LIKE 'pg\_%';
+    FROM pg_namespace AS n WHERE nspname <> 'information_schema' AND nspname NOT LIKE 'pg\_%'
+    AND (nspname <> 'public' OR EXISTS (SELECT FROM pg_class AS c WHERE c.relnamespace = n.oid
+        AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = c.oid AND d.deptype = 'e')));
 """
 """As the owner: the schema goes; what else lives in the database is reported."""
 

@@ -24,7 +24,8 @@ from ameide_shared.kube.resources import (
 )
 from ameide_shared.plan import Action, Delete, Ensure
 from ameide_shared.revisions import PodTemplate
-from ameide_shared.workload import JobPhase, job_state
+from ameide_shared.tenancy import reference_problem
+from ameide_shared.workload import JobPhase, job_state, workload_state
 from domain_operator.plan.binding import Binding
 from domain_operator.plan.context import Context
 
@@ -34,16 +35,18 @@ def before_pods(
 ) -> list[Action]:
     """What must be there before the first pod, migration pods included: identity, address and borders.
 
-    `template` is what runs, which may be older than the spec. Without a profile the borders stay as they are.
+    `template` is what runs, which may be older than the spec. No profile means that the spec is refused: then the
+    borders stay as they are, and only what runs gets its identity.
     """
     actions: list[Action] = []
-    for account in sorted({service_account_name(ctx.primitive, ctx.spec), *_account_of(template)}):
+    wanted = {service_account_name(ctx.primitive, ctx.spec)} if profile is not None else set()
+    for account in sorted(wanted | _account_of(template)):
         live = ctx.observed.objects.get(SERVICE_ACCOUNT, ctx.primitive.namespace, account)
         if live is None or is_owned(ctx.primitive, live):
-            actions.append(Ensure(service_account(ctx.primitive, account), "identity of the pods"))
+            actions.append(Ensure(service_account(ctx.primitive, account), "identity of the pods", required=True))
     actions.append(Ensure(service(ctx.primitive, BACKEND), "address of the pods"))
     egress = []
-    if binding is not None and _cluster_is_known(ctx, binding):
+    if binding is not None and _may_reach(ctx, binding):
         egress.append(database_egress(binding.cluster.namespace, binding.cluster.name))
     if ctx.settings.otel.endpoint:
         telemetry = endpoint_egress(ctx.settings.otel.endpoint, ctx.primitive.namespace)
@@ -52,7 +55,7 @@ def before_pods(
     if profile is not None:
         ports = [port.number for port in BACKEND.ports]
         policy = network_policy(ctx.primitive, profile, ports, extra_egress=egress)
-        actions.append(Ensure(policy, f"network profile {ctx.spec.security.network_profile}"))
+        actions.append(Ensure(policy, f"network profile {ctx.spec.security.network_profile}", required=True))
     return actions
 
 
@@ -84,7 +87,13 @@ def beside_pods(ctx: Context) -> list[Action]:
 
 
 def other_service_accounts(ctx: Context, template: PodTemplate | None) -> list[Action]:
-    """ServiceAccounts that we made for an earlier spec.security.serviceAccountName, once no pod is made with them."""
+    """ServiceAccounts that we made for an earlier spec.security.serviceAccountName, once no pod is made with them.
+
+    While a rollout is under way the old ReplicaSet may still have to replace pods.
+    """
+    main = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.child_name)
+    if not workload_state(main).rolled_out:
+        return []
     jobs = [job for job in ctx.observed.children(JOB) if job_state(job).phase is JobPhase.RUNNING]
     workloads = [*ctx.observed.children(DEPLOYMENT), *jobs]
     templates = [template, *((live.get("spec") or {}).get("template") for live in workloads)]
@@ -92,7 +101,9 @@ def other_service_accounts(ctx: Context, template: PodTemplate | None) -> list[A
     return [
         Delete(SERVICE_ACCOUNT, key_of(live), live["metadata"]["uid"], "another ServiceAccount is used now")
         for live in ctx.observed.objects.list(SERVICE_ACCOUNT, ctx.primitive.namespace)
-        if live["metadata"]["name"] not in used and is_owned(ctx.primitive, live)
+        if live["metadata"]["name"] not in used
+        and is_owned(ctx.primitive, live)
+        and not live["metadata"].get("deletionTimestamp")
     ]
 
 
@@ -110,6 +121,11 @@ def _unwanted(ctx: Context, resource: ResourceType, reason: str) -> list[Action]
     ]
 
 
-def _cluster_is_known(ctx: Context, binding: Binding) -> bool:
-    """A Secret that was given may lead anywhere; the policy opens the way to the Cluster that clusterRef names."""
-    return bool(binding.cluster.name) and (CNPG_CLUSTER in ctx.observed.apis or not binding.provisioned)
+def _may_reach(ctx: Context, binding: Binding) -> bool:
+    """Whether the policy opens the way to the Cluster that clusterRef names: one of another namespace must consent."""
+    if binding.cluster.namespace == ctx.primitive.namespace:
+        return True
+    cluster = ctx.observed.objects.get(CNPG_CLUSTER, binding.cluster.namespace, binding.cluster.name)
+    if cluster is None:
+        return False
+    return reference_problem(ctx.primitive.namespace, cluster, ctx.settings.references.allowed) is None

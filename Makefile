@@ -17,6 +17,8 @@ PYTHON := .venv/bin/python
 SOURCES := operators dev charts bench docs
 # Further arguments for pytest, bench and the demo, for instance: make test ARGS='-k queue'
 ARGS ?=
+# Each test worker has a platform of its own: about 1 GB of memory and one core.
+WORKERS ?= 2
 
 .PHONY: help
 help: ## List the targets
@@ -31,7 +33,7 @@ demo: setup ## Start a local platform, install the chart and walk one Domain thr
 
 .PHONY: test
 test: setup ## Run all tests; ARGS goes to pytest
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: check
 check: setup ## Look without changing: format, lint, types, import contracts, generated files

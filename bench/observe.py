@@ -87,8 +87,8 @@ class Meter:
 
     def read(self) -> Usage:
         now = usage(self._group)
-        if now.rss:  # once the process is gone its numbers are too: keep the last
-            self.last = now
+        if now.rss:  # what an ended process has used is no longer told: keep the most that was seen
+            self.last = Usage(max(now.cpu, self.last.cpu), now.rss)
             self.peak_rss = max(self.peak_rss, now.rss)
         return self.last
 

@@ -40,7 +40,7 @@ def render_chart(values: Mapping[str, Any] | None = None) -> list[dict[str, Any]
 
 
 def install_identities(client: KubeClient, values: Mapping[str, Any] | None = None) -> None:
-    """Everything of the chart but what runs: CRDs, ServiceAccounts, roles and bindings, into the release's namespace."""
+    """The chart without what runs: CRDs, ServiceAccounts, roles and bindings."""
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     client.apply(namespace)
     skipped = ("Deployment", "PodDisruptionBudget", "NetworkPolicy", "Service", "ServiceMonitor", "ConfigMap")

@@ -7,11 +7,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from harness import CLIENT_IMAGE, OWN, Domains
+
 from ameide_dev.client import KubeClient
 from ameide_dev.operators import OperatorProcess, install_identities
 from ameide_dev.platform import Platform
 from ameide_dev.processes import Guard
-from harness import CLIENT_IMAGE, OWN, Domains
 
 StartOperator = Callable[..., OperatorProcess]
 

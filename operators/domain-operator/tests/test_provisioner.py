@@ -122,11 +122,11 @@ def test_superuser_stays_beside_the_cluster(chart: Platform, domains: Domains, s
     domains.create(db=shared_db(domains, shared, database_name(domains)))
     domains.ready(timeout=60)
     password = values(kube, CLUSTERS, "shared-superuser")["password"]
-    assert password == chart.cnpg.postgres(CLUSTERS, "shared").superuser_password or password
+    assert password == chart.cnpg.postgres(CLUSTERS, "shared").superuser_password
     for secret in kube.list("v1", "Secret", domains.namespace):
         assert password not in values(kube, domains.namespace, secret["metadata"]["name"]).values()
     for api_version, kind in (("batch/v1", "Job"), ("v1", "Pod"), ("apps/v1", "Deployment")):
-        assert "superuser" not in json.dumps(kube.list(api_version, kind, domains.namespace))
+        assert "shared-superuser" not in json.dumps(kube.list(api_version, kind, domains.namespace))
     (job,) = kube.list("batch/v1", "Job", CLUSTERS, label_selector=f"ameide.io/owner-namespace={domains.namespace}")
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "ghcr.io/ameide/hostnode-postgres:18"

@@ -49,7 +49,7 @@ PROVISION: Final = r"""
 SELECT EXISTS (SELECT FROM pg_roles WHERE rolname IN (:'app', :'owner')
     AND shobj_description(oid, 'pg_authid') IS DISTINCT FROM :'claim') AS role_taken \gset
 \if :role_taken
-  DO $$ BEGIN RAISE EXCEPTION 'DatabaseNameTaken: the role exists and was not made for this Domain'; END $$;
+  DO 'BEGIN RAISE EXCEPTION ''DatabaseNameTaken: the role exists and was not made for this Domain''; END';
 \endif
 SELECT NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') AS database_missing \gset
 \if :database_missing
@@ -64,7 +64,7 @@ SET log_min_error_statement = 'panic';
 SELECT EXISTS (SELECT FROM pg_namespace
     WHERE nspname = :'schema' AND pg_get_userbyid(nspowner) <> :'owner') AS schema_taken \gset
 \if :schema_taken
-  DO $$ BEGIN RAISE EXCEPTION 'DatabaseNameTaken: the schema exists and was not made for this Domain'; END $$;
+  DO 'BEGIN RAISE EXCEPTION ''DatabaseNameTaken: the schema exists and was not made for this Domain''; END';
 \endif
 BEGIN;
 SELECT format('CREATE ROLE %I', name) FROM unnest(ARRAY[:'owner', :'app']) AS name

@@ -12,9 +12,9 @@ from tenants import CLUSTERS, annotate_cluster, claims, make_cluster
 from ameide_dev.client import KubeClient
 from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
-from conftest import StartOperator
 
 MakeNamespace = Callable[..., str]
+StartOperator = Callable[..., OperatorProcess]
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from tenants import CLUSTERS, CNPG_API, claims, connection_values, make_cluster,
 
 from ameide_dev.client import KubeClient
 from ameide_dev.platform import Platform
+from domain_operator.plan import sql
 
 MakeNamespace = Callable[..., str]
 
@@ -282,3 +283,10 @@ def test_cluster_beside_the_domain(domains: Domains, kube: KubeClient) -> None:
     domains.ready(timeout=60)
     delete(domains)
     assert claims(kube, domains, namespace=domains.namespace) == []
+
+
+@pytest.mark.parametrize("script", [sql.GRANTS, sql.PROVISION, sql.DROP_SCHEMA, sql.DROP_SHARED])
+def test_scripts_survive_the_expansion_of_commands(script: str) -> None:
+    """In a container's command Kubernetes makes one `$` of two, and takes `$(NAME)` for a variable."""
+    assert "$" not in script
+    assert "$$" not in "".join(sql.shell(script, report=True))

@@ -36,9 +36,7 @@ def rotated(domains: Domains, token: str) -> tuple[dict[str, str], dict[str, str
     domains.annotate(rotate_password=token)
     eventually(lambda: connection_values(domains)["password"] != before["password"], timeout=30, what="a new password")
     eventually(lambda: connection_values(domains, owner=True)["password"] != owner, timeout=30, what="the owner's too")
-    eventually(
-        lambda: deployment(domains)["metadata"]["generation"] != generation, timeout=30, what="pods to be rolled"
-    )
+    eventually(lambda: deployment(domains)["metadata"]["generation"] != generation, timeout=30, what="new pods")
     domains.ready(timeout=30)
     return before, connection_values(domains)
 

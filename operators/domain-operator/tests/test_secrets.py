@@ -15,9 +15,9 @@ from tenants import CLUSTERS, CNPG_API, connection_values, make_cluster
 from ameide_dev.client import KubeClient, UnknownKindError
 from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
-from conftest import StartOperator
 
 MakeNamespace = Callable[..., str]
+StartOperator = Callable[..., OperatorProcess]
 SEEN = (
     ("v1", "ConfigMap"),
     ("v1", "Event"),

@@ -194,12 +194,14 @@ class Observer:
         logs: dict[str, str] = {}
         for job in snapshot.list(JOB, manifest["metadata"]["namespace"]):
             image = (job["metadata"].get("annotations") or {}).get("ameide.io/image")
-            state = job_state(job, _pods_of(snapshot, job))
+            pods = _pods_of(snapshot, job)
+            state = job_state(job, pods)
             told = db.get("migratedImage") == image and "lastMigrationTime" in db
-            silent = state.phase is JobPhase.SUCCEEDED and not state.termination and not told
-            mute = state.phase is JobPhase.FAILED and not state.message
-            if image and (silent or mute):
-                text = await self._log_of(job, _pods_of(snapshot, job))
+            # A Job's end may be seen before its pod's, whose termination message mostly says it all.
+            ended = any((pod.get("status") or {}).get("phase") == "Succeeded" for pod in pods)
+            silent = state.phase is JobPhase.SUCCEEDED and ended and not state.termination and not told
+            if image and silent:
+                text = await self._log_of(job, pods)
                 if text:
                     logs[job["metadata"]["name"]] = text
         return logs

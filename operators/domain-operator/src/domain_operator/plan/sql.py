@@ -1,7 +1,8 @@
 """The SQL that operators have run for a Domain, as fixed scripts for psql.
 
 Nothing that an author writes is part of these texts: names and passwords come from the environment through psql's
-`\\getenv` and are quoted by psql as identifiers (:"x") or literals (:'x').
+`\\getenv` and are quoted by psql as identifiers (:"x") or literals (:'x'). No script holds a dollar sign: in
+a container's command Kubernetes makes one of two, so that $$ quotes nothing.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def test_name_of_an_unmarked_object_is_refused(
     found = blocker(domains, "DatabaseNameTaken")
     assert f"claimed by {kind} {CLUSTERS}/byhand-" in found["message"]
     assert claims(kube, domains) == []
-    kube.delete(CNPG_API, kind, f"byhand-{domains.namespace[-20:]}", CLUSTERS)
+    kube.delete(CNPG_API, kind, f"byhand-{domains.namespace[-20:]}", CLUSTERS, wait=20)
     domains.until("DBReady")
 
 

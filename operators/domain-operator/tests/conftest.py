@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from harness import CLIENT_IMAGE, OWN, Domains
+from harness import CLIENT_IMAGE, OWN, Domains, StartOperator
 
 from ameide_dev.client import KubeClient
 from ameide_dev.operators import OperatorProcess, install_identities
 from ameide_dev.platform import Platform
 from ameide_dev.processes import Guard
-
-StartOperator = Callable[..., OperatorProcess]
 
 
 @pytest.fixture(scope="session")

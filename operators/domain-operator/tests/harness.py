@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ameide_dev.client import KubeClient
+from ameide_dev.operators import OperatorProcess
 
 API = "ameide.io/v1"
 CLIENT_IMAGE = "ghcr.io/ameide/hostnode-postgres:18"
+StartOperator = Callable[..., OperatorProcess]
+"""`start_operator(namespace, **settings)`; see the fixture of that name."""
 OWN = "own-"
 """Namespaces with this prefix are left alone by the shared operator: their tests run one of their own."""
 

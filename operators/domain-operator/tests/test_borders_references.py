@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from databases import real
-from harness import API, Domains, condition_of
+from harness import API, Domains, StartOperator, condition_of
 from tenants import CLUSTERS, annotate_cluster, claims, make_cluster
 
 from ameide_dev.client import KubeClient
@@ -14,7 +14,6 @@ from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
 
 MakeNamespace = Callable[..., str]
-StartOperator = Callable[..., OperatorProcess]
 
 
 @pytest.fixture(scope="module")

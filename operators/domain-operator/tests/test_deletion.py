@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 import pytest
 from databases import database_of, databases_and_roles, given, given_secret, migrator, real, superuser
-from harness import API, CLIENT_IMAGE, Domains, eventually
+from harness import API, CLIENT_IMAGE, Domains, StartOperator, eventually
 
 from ameide_dev.client import KubeClient, WaitTimeoutError
 from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
-from conftest import StartOperator
 
 CNPG = "postgresql.cnpg.io/v1"
 ONE_ORDER = "INSERT INTO orders.orders (tenant_id, item, quantity) VALUES ('t123', 'chair', 1)"

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from databases import database_of, given, given_secret, real
-from harness import API, CLIENT_IMAGE, Domains, condition_of, eventually
+from harness import API, CLIENT_IMAGE, Domains, StartOperator, condition_of, eventually
 from tenants import CLUSTERS, CNPG_API, connection_values, make_cluster
 
 from ameide_dev.client import KubeClient, UnknownKindError
@@ -17,7 +17,6 @@ from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
 
 MakeNamespace = Callable[..., str]
-StartOperator = Callable[..., OperatorProcess]
 SEEN = (
     ("v1", "ConfigMap"),
     ("v1", "Event"),

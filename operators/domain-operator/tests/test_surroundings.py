@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 from databases import KEYS, given, given_secret, migrator
-from harness import Domains, condition_of, eventually
+from harness import Domains, StartOperator, condition_of, eventually
 
 from ameide_dev import crds
 from ameide_dev.client import KubeClient
 from ameide_dev.platform import Platform
-from conftest import StartOperator
 
 V1, V2 = "ghcr.io/ameide/orders-domain:1.0.0", "ghcr.io/ameide/orders-domain:1.1.0"
 MONITORS = "servicemonitors.monitoring.coreos.com"

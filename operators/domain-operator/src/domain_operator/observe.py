@@ -45,7 +45,7 @@ from ameide_shared.snapshot import Snapshot
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.workload import JobPhase, job_state
 from domain_operator.observed import Observed
-from domain_operator.plan.database import ANNOTATION_CLUSTER, ANNOTATION_DATABASE, ANNOTATION_ROLE
+from domain_operator.plan.claims import ANNOTATION_CLUSTER, ANNOTATION_DATABASE, ANNOTATION_ROLE
 from domain_operator.spec import Domain
 
 log = logging.getLogger(__name__)

@@ -36,8 +36,10 @@ from ameide_shared.vocabulary import ANNOTATION_CONFIG_DIGEST
 from domain_operator.observed import Observed
 from domain_operator.plan.acceptance import accept, network_profile
 from domain_operator.plan.binding import Binding, bind, connection_env
+from domain_operator.plan.claims import DB_READY
+from domain_operator.plan.connection import is_outdated
 from domain_operator.plan.context import Context, Part
-from domain_operator.plan.database import DB_READY, external_target, is_outdated, plan_database
+from domain_operator.plan.database import external_target, plan_database
 from domain_operator.plan.deletion import FINALIZER, plan_deletion
 from domain_operator.plan.migration import ANNOTATION_KEY, MIGRATION_SUCCEEDED, Migration, plan_migration
 from domain_operator.plan.surroundings import before_pods, beside_pods, other_service_accounts

@@ -32,8 +32,8 @@ from ameide_shared.status import parse_time
 from ameide_shared.workload import JobPhase, JobState, job_state
 from domain_operator.plan import provisioner, sql
 from domain_operator.plan.binding import Binding
+from domain_operator.plan.claims import Names
 from domain_operator.plan.context import Context
-from domain_operator.plan.database import Names
 from domain_operator.plan.migration import pods_are_behind
 
 FINALIZER: Final = v.finalizer("Domain")

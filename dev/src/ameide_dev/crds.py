@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import yaml
 
 from ameide_dev import tools
 from ameide_dev.cache import artefact
-from ameide_dev.client import KubeClient, condition_of
+from ameide_dev.client import KubeClient, UnknownKindError, condition_of
 from ameide_dev.progress import CommandError
 
 
@@ -146,6 +147,22 @@ def install(names: Collection[str], client: KubeClient, *, timeout: float = 60.0
     return install_objects([crd for name in names for crd in load(name)], client, timeout=timeout)
 
 
+def _wait_served(client: KubeClient, crd: dict[str, Any], timeout: float) -> None:
+    """Discovery may lag behind the condition Established. Raises UnknownKindError when it does for too long."""
+    spec = crd["spec"]
+    version = next(entry["name"] for entry in spec["versions"] if entry.get("served"))
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            client.resource(f"{spec['group']}/{version}", spec["names"]["kind"])
+        except UnknownKindError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
 def install_objects(crds: Sequence[dict[str, Any]], client: KubeClient, *, timeout: float = 60.0) -> list[str]:
     """Apply CRDs and wait until each is Established and its newest version is served."""
 
@@ -158,6 +175,7 @@ def install_objects(crds: Sequence[dict[str, Any]], client: KubeClient, *, timeo
             return condition is not None and condition["status"] == "True"
 
         client.wait_for(API_VERSION, KIND, name, established, timeout=timeout, what="condition Established")
+        _wait_served(client, crd, timeout)
         return name
 
     with ThreadPoolExecutor(max_workers=8) as pool:

@@ -54,7 +54,8 @@ def test_deletion_that_no_watch_told_of_is_found_by_the_audit(
     hidden = threading.Event()
 
     def hides(event: dict[str, Any]) -> bool:
-        mine: bool = event["type"] == "DELETED" and event["object"]["kind"] == "Service"
+        deleted = event["type"] == "DELETED" and event["object"]["kind"] == "Service"
+        mine: bool = deleted and event["object"]["metadata"]["namespace"] == domains.namespace
         if mine:
             hidden.set()
         return mine

@@ -304,7 +304,8 @@ class ApiClient:
                 return response.status, answer, response.headers.get("Retry-After")
         except TimeoutError as error:
             raise ServerUnavailable(f"{method} {url.path}: no answer in {self._timeout.total:.0f} s") from error
-        except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
+        except (aiohttp.ClientError, OSError, RuntimeError, asyncio.IncompleteReadError) as error:
+            # RuntimeError: after an outage uvloop may find the descriptor of a new socket still in use by an old one.
             raise ServerUnavailable(f"{method} {url.path}: {type(error).__name__}: {error}") from error
         finally:
             if self.on_request is not None:

@@ -28,11 +28,11 @@ from ameide_shared.kube.resources import (
 from ameide_shared.plan import Action, AddFinalizer, Ensure, Notify, Plan, RemoveFinalizer
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate
-from ameide_shared.rollout import Workload, main_deployment, plan_rollout, with_config, workload_stage
+from ameide_shared.rollout import Workload, main_deployment, plan_rollout, workload_stage
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.stages import Stage, State, blocked, done, first_blocker
 from ameide_shared.tenancy import tenant_of
-from ameide_shared.vocabulary import ANNOTATION_CONFIG_DIGEST
+from ameide_shared.vocabulary import ANNOTATION_CONFIG_DIGEST, WORKLOAD_READY
 from domain_operator.observed import Observed
 from domain_operator.plan.acceptance import accept, network_profile
 from domain_operator.plan.binding import Binding, bind, connection_env
@@ -46,7 +46,6 @@ from domain_operator.plan.surroundings import before_pods, beside_pods, other_se
 from domain_operator.settings import DomainSettings
 from domain_operator.spec import Domain
 
-WORKLOAD_READY: Final = "WorkloadReady"
 ASK_AGAIN_SECONDS: Final = 10.0
 _SEEN_BY_ASKING: Final = frozenset(
     {
@@ -257,4 +256,4 @@ def _invalid(manifest: Manifest, primitive: Primitive, error: InvalidSpec, delet
     return Plan(actions, stages, facts={"child": primitive.child_name})
 
 
-__all__ = ["config_digest", "plan", "with_config"]
+__all__ = ["config_digest", "plan"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from ameide_shared import vocabulary as v
 from ameide_shared.builders.identity import foreign_name
@@ -22,9 +22,8 @@ from ameide_shared.stages import Stage, State, done
 from ameide_shared.workload import JobPhase, job_state
 from domain_operator.plan import sql
 from domain_operator.plan.binding import PORT, Binding
+from domain_operator.plan.claims import DB_READY
 from domain_operator.plan.context import Context, Part
-
-DB_READY: Final = "DBReady"
 
 
 def plan_provisioning(ctx: Context, binding: Binding, app_secret: str, owner_secret: str) -> Part:

@@ -33,7 +33,9 @@ from ameide_shared import vocabulary as v
 from ameide_shared.imagepolicy import ImageInfo
 from ameide_shared.kube.differ import differences
 from ameide_shared.kube.fieldset import field_set_digest
+from ameide_shared.observed import ImageCheck
 from ameide_shared.plan import Action, Ensure, EnsureSecret, FromSecret, Generated, Outcome, Plan, Text
+from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage
 from ameide_shared.status import parse_time, stamp
 from domain_operator.observed import Observed
@@ -99,8 +101,8 @@ def load(name: str) -> Case:
         if manifest["kind"] == "Job" and fnmatchcase(manifest["metadata"]["name"], pattern)
     }
     info = ImageInfo(**seen["image_info"]) if "image_info" in seen else None
-    error = tuple(seen["image_error"]) if "image_error" in seen else None
-    observed = replace(world.observed(), logs=logs, image_info=info, image_error=error)
+    error = (Reason(seen["image_error"][0]), seen["image_error"][1]) if "image_error" in seen else None
+    observed = replace(world.observed(), logs=logs, image=ImageCheck(info, error))
     now = parse_time(str(seen["now"])) if "now" in seen else NOW
     return Case(world.domain, observed, settings, now)
 

@@ -13,6 +13,8 @@ from harness import merged
 from hypothesis import strategies as st
 
 from ameide_shared.imagepolicy import ImageInfo
+from ameide_shared.observed import ImageCheck
+from ameide_shared.reasons import Reason
 from domain_operator.settings import DomainSettings
 
 NAMESPACE = {"base": "namespace"}
@@ -245,7 +247,9 @@ def domains_in_clusters(draw: st.DrawFn) -> Case:
             pass
     observed = replace(
         world.observed(),
-        image_info=ImageInfo("sha256:" + "0" * 64, {}) if draw(_rarely) else None,
-        image_error=("RegistryUnavailable", "refused") if draw(_rarely) else None,
+        image=ImageCheck(
+            ImageInfo("sha256:" + "0" * 64, {}) if draw(_rarely) else None,
+            (Reason.RegistryUnavailable, "refused") if draw(_rarely) else None,
+        ),
     )
     return Case(world.domain, observed, world.settings)

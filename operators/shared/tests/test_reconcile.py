@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ameide_dev.client import KubeClient
 from ameide_dev.operators import install_identities
+from ameide_shared.external import Hands
 from ameide_shared.kube.cache import Cache
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.connection import connect
@@ -34,6 +36,7 @@ class Sample:
     """A kind that plans what the test says, and keeps what it was asked."""
 
     resource: ResourceType = DOMAIN
+    hands: Hands = MappingProxyType({})
 
     def __init__(self) -> None:
         self.next = Plan(stages=(done("DBReady", Reason.DatabaseReady),))

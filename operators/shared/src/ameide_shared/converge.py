@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from ameide_shared.external import ExternalError, Hands
 from ameide_shared.kube import apply
 from ameide_shared.kube.cache import Cache
 from ameide_shared.kube.client import ApiClient
@@ -33,6 +34,7 @@ from ameide_shared.logging import register_secret
 from ameide_shared.plan import (
     Action,
     AddFinalizer,
+    Call,
     Delete,
     Ensure,
     EnsureSecret,
@@ -71,10 +73,11 @@ class MissingSourceError(Exception):
 class Converger:
     """Writes what plans say, through one client and one cache."""
 
-    def __init__(self, client: ApiClient, cache: Cache, recorder: Recorder) -> None:
+    def __init__(self, client: ApiClient, cache: Cache, recorder: Recorder, hands: Hands | None = None) -> None:
         self._client = client
         self._cache = cache
         self._recorder = recorder
+        self._hands = hands or {}
 
     async def run(self, resource: Manifest, plan: Plan) -> Outcome:
         """Carry out the actions in order. `resource` is the primary, whose uid owns the children."""
@@ -83,13 +86,13 @@ class Converger:
         for action in plan.actions:
             try:
                 written += await self._act(resource, action)
-            except (ApiError, ChildConflict, ImmutableField, MissingSourceError) as error:
+            except (ApiError, ChildConflict, ImmutableField, MissingSourceError, ExternalError) as error:
                 failure = explain(action, error)
                 failures.append(failure)
                 log.warning("%s: %s", describe(action), failure.message)
                 if isinstance(error, ApiError) and error.transient:
                     break
-                if isinstance(action, AddFinalizer) or (isinstance(action, Ensure) and action.required):
+                if isinstance(action, AddFinalizer) or (isinstance(action, (Ensure, Call)) and action.required):
                     break  # nothing outside before its removal is assured, no pod before its borders are there
             except SourceChangedError as changed:
                 log.debug("%s: %s", describe(action), changed)
@@ -128,6 +131,8 @@ class Converger:
             case Notify():
                 self._recorder.event(resource, action.type, action.event_reason, action.message)
                 return 0
+            case Call():
+                return int(await self._hands[action.operation](resource, action))
 
     async def _set_finalizers(self, resource: Manifest, change: Callable[[list[str]], list[str]]) -> int:
         kind = resource_of(resource)
@@ -232,6 +237,8 @@ def describe(action: Action) -> str:
             return f"{verb} finalizer {action.finalizer}: {action.reason}"
         case Notify():
             return f"event {action.event_reason}: {action.reason}"
+        case Call():
+            return f"{action.operation}: {action.reason}"
 
 
 def explain(action: Action, error: Exception) -> Failure:
@@ -243,6 +250,15 @@ def explain(action: Action, error: Exception) -> Failure:
             Reason.ChildConflict,
             str(error),
             remedy="rename or delete that object, or rename this resource",
+        )
+    if isinstance(error, ExternalError):
+        return Failure(
+            action,
+            error.reason,
+            error.message,
+            remedy=error.remedy,
+            terminal=error.terminal,
+            retry_after=error.retry_after,
         )
     if isinstance(error, MissingSourceError):
         return Failure(action, Reason.SecretNotFound, str(error), remedy="wait for what makes it, or mend that Secret")

@@ -146,7 +146,21 @@ class Notify:
     reason: str = "tell people"
 
 
-Action = Ensure | EnsureSecret | Delete | HandOverReplicas | AddFinalizer | RemoveFinalizer | Notify
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Something to be done outside the cluster: `operation` is one that the kind's own hands know (`Kind.hands`).
+
+    It must be safe to do twice: a reconcile may end between the deed and its report. `arguments` hold no secrets.
+    `required`: what comes after it in the plan must not be done without it.
+    """
+
+    operation: str
+    arguments: Mapping[str, Any]
+    reason: str
+    required: bool = False
+
+
+Action = Ensure | EnsureSecret | Delete | HandOverReplicas | AddFinalizer | RemoveFinalizer | Notify | Call
 
 
 @dataclass(frozen=True, slots=True)

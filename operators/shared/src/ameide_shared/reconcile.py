@@ -7,13 +7,14 @@ here: pausing, writing status once per visible phase, Events on transitions, and
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from ameide_shared import vocabulary as v
 from ameide_shared.converge import Converger, Recorder
+from ameide_shared.external import Hands
 from ameide_shared.kube.cache import Cache
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.errors import ApiError, Conflict, NotFound
@@ -56,13 +57,31 @@ class Kind(Protocol[O]):
     @property
     def resource(self) -> ResourceType: ...
 
-    async def observe(self, manifest: Manifest) -> O: ...
+    @property
+    def hands(self) -> Hands: ...
+
+    @property
+    def observe(self) -> Callable[[Manifest], Awaitable[O]]: ...
 
     def plan(self, manifest: Manifest, observed: O, now: datetime) -> Plan: ...
 
-    def status(
-        self, manifest: Manifest, observed: O, plan: Plan, outcome: Outcome, now: datetime
-    ) -> dict[str, Any]: ...
+    @property
+    def status(self) -> Callable[[Manifest, O, Plan, Outcome, datetime], dict[str, Any]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedKind(Generic[O]):
+    """A Kind put together from its reader and its pure functions, which are given the operator's `settings`."""
+
+    resource: ResourceType
+    observe: Callable[[Manifest], Awaitable[O]]
+    planned: Callable[[Manifest, O, Any, datetime], Plan]
+    status: Callable[[Manifest, O, Plan, Outcome, datetime], dict[str, Any]]
+    settings: Any
+    hands: Hands = field(default_factory=dict)
+
+    def plan(self, manifest: Manifest, observed: O, now: datetime) -> Plan:
+        return self.planned(manifest, observed, self.settings, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +112,7 @@ class Reconciler(Generic[O]):
         self._client = client
         self._cache = cache
         self._recorder = recorder
-        self._converger = Converger(client, cache, recorder)
+        self._converger = Converger(client, cache, recorder, kind.hands)
         self._clock = clock
         self._deferred: dict[ObjectKey, datetime] = {}  # since when a minor status change waits
 

@@ -15,13 +15,17 @@ from typing import Any, Final
 
 from ameide_shared import revisions as releases
 from ameide_shared.builders.identity import Primitive, is_owned
+from ameide_shared.builders.networkpolicy import database_egress
 from ameide_shared.builders.pod import BACKEND, Extras, pod_template
 from ameide_shared.builders.serviceaccount import service_account_name
+from ameide_shared.compile.acceptance import network_profile, refusal_of
+from ameide_shared.compile.context import Part, primitive_for
+from ameide_shared.compile.surroundings import before_pods, beside_pods, other_service_accounts
 from ameide_shared.kube.resources import (
+    CNPG_CLUSTER,
     CONTROLLER_REVISION,
     DEPLOYMENT,
     EXTERNAL_SECRET,
-    NAMESPACE,
     SECRET,
     Manifest,
 )
@@ -30,19 +34,18 @@ from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate
 from ameide_shared.rollout import Workload, main_deployment, plan_rollout, workload_stage
 from ameide_shared.spec import InvalidSpec
-from ameide_shared.stages import Stage, State, blocked, done, first_blocker
-from ameide_shared.tenancy import tenant_of
+from ameide_shared.stages import Stage, blocked, done, first_blocker
+from ameide_shared.tenancy import reference_problem
 from ameide_shared.vocabulary import ANNOTATION_CONFIG_DIGEST, WORKLOAD_READY
 from domain_operator.observed import Observed
-from domain_operator.plan.acceptance import accept, network_profile
+from domain_operator.plan.acceptance import accept
 from domain_operator.plan.binding import Binding, bind, connection_env
 from domain_operator.plan.claims import DB_READY
 from domain_operator.plan.connection import is_outdated
-from domain_operator.plan.context import Context, Part
+from domain_operator.plan.context import Context
 from domain_operator.plan.database import external_target, plan_database
 from domain_operator.plan.deletion import FINALIZER, plan_deletion
 from domain_operator.plan.migration import ANNOTATION_KEY, MIGRATION_SUCCEEDED, Migration, plan_migration
-from domain_operator.plan.surroundings import before_pods, beside_pods, other_service_accounts
 from domain_operator.settings import DomainSettings
 from domain_operator.spec import Domain
 
@@ -61,17 +64,8 @@ _SEEN_BY_ASKING: Final = frozenset(
 
 def plan(manifest: Manifest, observed: Observed, settings: DomainSettings, now: datetime) -> Plan:
     """Everything that is to be done about this Domain now, and how its stages stand."""
-    metadata = manifest["metadata"]
-    namespace = observed.objects.get(NAMESPACE, "", metadata["namespace"])
-    primitive = Primitive(
-        "Domain",
-        metadata["name"],
-        metadata["namespace"],
-        metadata.get("uid", ""),
-        generation=int(metadata.get("generation", 0)),
-        tenant_id=tenant_of(namespace),
-    )
-    deleting = bool(metadata.get("deletionTimestamp"))
+    primitive = primitive_for(manifest, observed)
+    deleting = bool(manifest["metadata"].get("deletionTimestamp"))
     try:
         domain = Domain.parse(manifest)
     except InvalidSpec as error:
@@ -118,14 +112,14 @@ def _plan(ctx: Context, binding: Binding | None) -> Plan:
         held_already = FINALIZER in (ctx.manifest["metadata"].get("finalizers") or ())
         if binding is not None and binding.provisioned and not held_already:
             actions.append(AddFinalizer(FINALIZER, "the database outlives the Domain's own children"))
-        actions += before_pods(ctx, binding, profile, rollout.template)
+        actions += before_pods(ctx, BACKEND, profile, rollout.template, _ways(ctx, binding))
         actions += database.actions
         actions += migration.actions
         actions += rollout.actions
         if rollout.template is not None:
             actions += main_deployment(pods, rollout.template, rollout.annotations)
         if accepted.done:
-            actions += beside_pods(ctx)
+            actions += beside_pods(ctx, BACKEND)
             actions += other_service_accounts(ctx, rollout.template)
     workload = workload_stage(pods, rollout.template, _replicas_of(actions), first_blocker(gates))
     stages = (*gates, *((rollout.stage,) if rollout.stage else ()), workload)
@@ -170,6 +164,18 @@ def _migration(
     if not accepted.done:
         return Migration(blocked(MIGRATION_SUCCEEDED, accepted))
     return plan_migration(ctx, binding, database, revisions)
+
+
+def _ways(ctx: Context, binding: Binding | None) -> list[Mapping[str, Any]]:
+    """Egress to the Cluster that clusterRef names: one of another namespace must consent."""
+    if binding is None:
+        return []
+    if binding.cluster.namespace != ctx.primitive.namespace:
+        cluster = ctx.observed.objects.get(CNPG_CLUSTER, binding.cluster.namespace, binding.cluster.name)
+        allowed = ctx.settings.references.allowed
+        if cluster is None or reference_problem(ctx.primitive.namespace, cluster, allowed) is not None:
+            return []
+    return [database_egress(binding.cluster.namespace, binding.cluster.name)]
 
 
 def _target(ctx: Context, binding: Binding | None) -> PodTemplate:
@@ -233,13 +239,7 @@ def _replicas_of(actions: list[Action]) -> int | None:
 
 def _invalid(manifest: Manifest, primitive: Primitive, error: InvalidSpec, deleting: bool) -> Plan:
     """A spec that cannot be compiled: nothing is touched, what runs goes on running."""
-    stage = Stage(
-        "",
-        State.STALLED,
-        Reason.InvalidSpec,
-        "; ".join(f"{problem.field}: {problem.message}" for problem in error.problems),
-        remedy="; ".join(dict.fromkeys(problem.remedy for problem in error.problems if problem.remedy)),
-    )
+    stage = refusal_of(error)
     stages = (
         stage,
         blocked(DB_READY, stage),

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ameide_shared.builders.identity import Primitive
+from ameide_shared.compile.context import annotation
 from ameide_shared.kube.resources import Manifest
-from ameide_shared.plan import Action
-from ameide_shared.stages import Stage
 from domain_operator.observed import Observed
 from domain_operator.settings import DomainSettings
 from domain_operator.spec import Domain, DomainSpec
@@ -31,12 +30,4 @@ class Context:
 
     def annotation(self, name: str) -> str:
         """An annotation of the resource, empty where it is not set."""
-        return str((self.manifest["metadata"].get("annotations") or {}).get(name, ""))
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one part of the plan wants done, and how its stage stands."""
-
-    stage: Stage
-    actions: tuple[Action, ...] = ()
+        return annotation(self.manifest, name)

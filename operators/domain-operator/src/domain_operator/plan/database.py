@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from ameide_shared import vocabulary as v
 from ameide_shared.builders.identity import foreign_child_metadata
+from ameide_shared.compile.context import Part
 from ameide_shared.kube.resources import (
     CNPG_DATABASE,
     CNPG_DATABASE_ROLE,
@@ -32,7 +33,7 @@ from domain_operator.plan.claims import (
     refusal,
 )
 from domain_operator.plan.connection import connection_secrets
-from domain_operator.plan.context import Context, Part
+from domain_operator.plan.context import Context
 
 RELOAD_LABEL: Final = {"cnpg.io/reload": "true"}
 

@@ -141,7 +141,7 @@ def _running(what: str, message: str, remedy: str = "") -> Stage:
 
 
 def _failed(ctx: Context, what: str, name: str, state: JobState) -> Stage:
-    error = tail(scrub(state.message or ctx.observed.logs.get(name, "")), 12, 700) or state.reason
+    error = tail(scrub(state.message), 12, 700) or state.reason
     return Stage(
         MIGRATION_SUCCEEDED,
         State.STALLED,

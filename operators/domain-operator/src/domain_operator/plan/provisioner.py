@@ -15,6 +15,7 @@ from ameide_shared import vocabulary as v
 from ameide_shared.builders.identity import foreign_name
 from ameide_shared.builders.job import job
 from ameide_shared.builders.pod import one_shot_template
+from ameide_shared.compile.context import Part
 from ameide_shared.kube.resources import CNPG_CLUSTER, JOB, SECRET, Manifest, key_of
 from ameide_shared.plan import Action, Delete, Ensure
 from ameide_shared.reasons import Reason
@@ -23,7 +24,7 @@ from ameide_shared.workload import JobPhase, job_state
 from domain_operator.plan import sql
 from domain_operator.plan.binding import PORT, Binding
 from domain_operator.plan.claims import DB_READY
-from domain_operator.plan.context import Context, Part
+from domain_operator.plan.context import Context
 
 
 def plan_provisioning(ctx: Context, binding: Binding, app_secret: str, owner_secret: str) -> Part:

@@ -31,6 +31,7 @@ from ameide_shared.kube.resources import (
 from ameide_shared.plan import (
     Action,
     AddFinalizer,
+    Call,
     Delete,
     Ensure,
     EnsureSecret,
@@ -148,8 +149,8 @@ class _World:
                 self._set_finalizers({*self._finalizers(), action.finalizer})
             case RemoveFinalizer():
                 self._set_finalizers(self._finalizers() - {action.finalizer})
-            case HandOverReplicas() | Notify():
-                pass  # the same fields under another owner; words for people
+            case HandOverReplicas() | Notify() | Call():
+                pass  # the same fields under another owner; words for people; deeds outside the cluster
 
     def settle(self) -> None:
         """What controllers below us make of our objects, when all goes well."""

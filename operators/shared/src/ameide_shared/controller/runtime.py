@@ -111,11 +111,16 @@ class Runtime:
             revive=self._streams.restart,
         )
         self._apis_changed = asyncio.Event()
+        self._beside: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = []
         self.health_port = settings.http.port
         """The port of the probes; the one in use once `run` has started."""
         for watch in self._watches:
             self.cache.subscribe(watch.resource, self._queuer(watch.keys), own_writes=False)
         self.cache.subscribe(primary, self._count_conditions)
+
+    def beside(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `work()` for as long as the process lives: the watching of a system outside the cluster, say."""
+        self._beside.append((name, work))
 
     async def run(
         self,
@@ -141,6 +146,8 @@ class Runtime:
             async with _Background() as background:
                 watching = background.start("watches", self._streams.run())
                 background.start("events", self.recorder.run())
+                for name, work in self._beside:
+                    background.start(name, work())
                 code = await self._serve(reconcile, stop, on_failure, background, watching)
                 await self.recorder.flush(_FLUSH_SECONDS)
         log.info("stopped", extra={"exit_code": code})

@@ -6,7 +6,8 @@ for. Objects that stay behind with retained data are the claim to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ameide_shared import vocabulary as v
@@ -108,27 +109,89 @@ def _taken(ctx: Context, binding: Binding, cluster: Manifest) -> Stage | None:
     for role in (binding.role, binding.owner):
         if role in roles:
             return _name_taken(binding, "role", role, "one that the Cluster itself manages")
-    for resource, field, name in (
-        (CNPG_DATABASE, "database", binding.database),
-        (CNPG_DATABASE_ROLE, "role", binding.role),
-        (CNPG_DATABASE_ROLE, "role", binding.owner),
-    ):
-        for other in ctx.observed.objects.list(resource, binding.cluster.namespace):
-            other_spec = other.get("spec") or {}
-            same = (
-                other_spec.get("name") == name and (other_spec.get("cluster") or {}).get("name") == binding.cluster.name
-            )
-            if not same or _ours(ctx, other):
-                continue
-            holder = _holder(other)
-            if holder:
-                return _conflict(binding, field, name, holder)
-            if resource is CNPG_DATABASE and binding.provisioning == "Job":
-                continue  # a shared database is somebody else's by intent; schema and roles are claimed inside it
-            return _name_taken(binding, field, name, f"claimed by {resource.kind} {key_of(other)}")
-    if _holds(ctx, binding):
+    claims = [claim for claim in _claims(ctx, binding) if claim.name in _names(binding)]
+    for claim in claims:
+        field, name = claim.name
+        shared = binding.provisioning == "Job" and field == "database"
+        # A shared database is somebody else's by intent; schema and roles are claimed inside it.
+        if _ours(ctx, claim.by) or (shared and (claim.by["kind"] == SECRET.kind or not claim.holder)):
+            continue
+        if not claim.holder:
+            return _name_taken(binding, field, name, f"claimed by {claim.by['kind']} {key_of(claim.by)}")
+        if not _was_first(ctx, binding, claims, claim.holder):
+            return _conflict(binding, field, name, claim.holder)
+    if any(_ours(ctx, claim.by) for claim in claims):
+        # Made in its life, or left to it by a namesake's: who merely asks cannot stand in its way, old as it may be.
         return None
-    return _claimed_by_job(ctx, binding) or _older_rival(ctx, binding, cluster)
+    return _older_rival(ctx, binding, cluster)
+
+
+Name = tuple[str, str]
+"""What a name is of (`database` or `role`), and the name in PostgreSQL."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """An object in the Cluster's namespace that stands for a name; `holder` is the Domain it was made for, if any."""
+
+    name: Name
+    by: Manifest
+    holder: str
+
+
+def _names(binding: Binding) -> tuple[Name, ...]:
+    """The names that the binding needs."""
+    return ("database", binding.database), ("role", binding.role), ("role", binding.owner)
+
+
+def _claims(ctx: Context, binding: Binding) -> list[_Claim]:
+    """What stands for names on the binding's Cluster: CloudNativePG's objects, and password Secrets.
+
+    A Secret is there before the others; and what provisioning Jobs made has none but that.
+    """
+    namespace, found = binding.cluster.namespace, []
+    for resource, field in ((CNPG_DATABASE, "database"), (CNPG_DATABASE_ROLE, "role")):
+        for live in ctx.observed.objects.list(resource, namespace):
+            spec = live.get("spec") or {}
+            if (spec.get("cluster") or {}).get("name") == binding.cluster.name:
+                found.append(_Claim((field, spec.get("name") or ""), live, _holder(live)))
+    for live in ctx.observed.objects.list(SECRET, namespace):
+        marks = live["metadata"].get("annotations") or {}
+        if marks.get(ANNOTATION_CLUSTER) == binding.cluster.name and _holder(live):
+            for field, mark in (("database", ANNOTATION_DATABASE), ("role", ANNOTATION_ROLE)):
+                found.append(_Claim((field, marks.get(mark, "")), live, _holder(live)))
+    order = _names(binding)
+    return sorted(found, key=lambda claim: order.index(claim.name) if claim.name in order else len(order))
+
+
+def _was_first(ctx: Context, binding: Binding, claims: Sequence[_Claim], holder: str) -> bool:
+    """Whether this Domain's claims are older than those of `holder`, which has some of the names that it wants.
+
+    Two that ask in the same moment may each have got a part. Both judge by the same name, the first that both want
+    and that one of them has, so that exactly one goes on.
+    """
+    wanted = {name for other in ctx.observed.objects.list(DOMAIN) if _told(other) == holder for name in _wants(other)}
+    for name in (("role", binding.owner), ("role", binding.role), ("database", binding.database)):
+        mine = [_age(claim.by) for claim in claims if claim.name == name and _ours(ctx, claim.by)]
+        theirs = [_age(claim.by) for claim in claims if claim.name == name and claim.holder == holder]
+        if mine and theirs:
+            return min(mine) < min(theirs)
+        if theirs or (mine and name in wanted):
+            return bool(mine)
+    return False
+
+
+def _told(domain: Manifest) -> str:
+    """A Domain as `_holder` names it."""
+    return f"Domain {key_of(domain)}"
+
+
+def _wants(domain: Manifest) -> set[Name]:
+    """The names that a Domain's raw spec asks for."""
+    db = (domain.get("spec") or {}).get("db") or {}
+    name = domain["metadata"]["name"]
+    role = db.get("role") or name
+    return {("role", role), ("role", f"{role}_owner"), ("database", db.get("database") or name)}
 
 
 def _bootstrap(spec: Mapping[str, Any]) -> tuple[str, str]:
@@ -148,34 +211,6 @@ def _holder(manifest: Manifest) -> str:
     return f"Domain {labels.get(v.LABEL_OWNER_NAMESPACE)}/{labels[v.LABEL_OWNER_NAME]}"
 
 
-def _holds(ctx: Context, binding: Binding) -> bool:
-    """Whether the names are this Domain's already, made in its life or left to it by a namesake's.
-
-    Nobody who merely asks can then stand in its way, whichever of the two is older.
-    """
-    if binding.provisioning == "Job":
-        return any(_ours(ctx, secret) for secret in ctx.observed.objects.list(SECRET, binding.cluster.namespace))
-    return any(
-        _ours(ctx, database) and (database.get("spec") or {}).get("name") == binding.database
-        for database in ctx.observed.objects.list(CNPG_DATABASE, binding.cluster.namespace)
-    )
-
-
-def _claimed_by_job(ctx: Context, binding: Binding) -> Stage | None:
-    """What provisioning Jobs made has no objects of CloudNativePG's: the password Secrets are its claim."""
-    for secret in ctx.observed.objects.list(SECRET, binding.cluster.namespace):
-        holder = "" if _ours(ctx, secret) else _holder(secret)
-        claim = secret["metadata"].get("annotations") or {}
-        if not holder or claim.get(ANNOTATION_CLUSTER) != binding.cluster.name:
-            continue
-        role = claim.get(ANNOTATION_ROLE, "")
-        if role in (binding.role, binding.owner):
-            return _conflict(binding, "role", role, holder)
-        if binding.provisioning == "Database" and claim.get(ANNOTATION_DATABASE) == binding.database:
-            return _conflict(binding, "database", binding.database, holder)
-    return None
-
-
 def _older_rival(ctx: Context, binding: Binding, cluster: Manifest) -> Stage | None:
     """Another Domain that asked for the same database (or, in a shared one, the same schema or role) first.
 
@@ -193,7 +228,7 @@ def _older_rival(ctx: Context, binding: Binding, cluster: Manifest) -> Stage | N
         if (db.get("provisioning") or "Database") == "None" or _cluster_of(other) != binding.cluster:
             continue
         exclusive = binding.provisioning == "Database" or (db.get("provisioning") or "Database") == "Database"
-        holder = f"Domain {key_of(other)}"
+        holder = _told(other)
         same_database = (db.get("database") or identifier) == binding.database
         if same_database and exclusive:
             return _conflict(binding, "database", binding.database, holder)

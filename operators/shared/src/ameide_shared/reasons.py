@@ -72,6 +72,32 @@ class Reason(StrEnum):
     DataRetained = "DataRetained"
     DataLeftBehind = "DataLeftBehind"
 
+    # Process
+    DefinitionReady = "DefinitionReady"
+    DefinitionFetching = "DefinitionFetching"
+    DefinitionNotFound = "DefinitionNotFound"
+    DefinitionInvalid = "DefinitionInvalid"
+    DefinitionMismatch = "DefinitionMismatch"
+    DefinitionTooLarge = "DefinitionTooLarge"
+    TransformationUnavailable = "TransformationUnavailable"
+    TransformationRefused = "TransformationRefused"
+    DependenciesReady = "DependenciesReady"
+    DependencyNotFound = "DependencyNotFound"
+    DependencyNotReady = "DependencyNotReady"
+    TemporalReady = "TemporalReady"
+    TemporalChecking = "TemporalChecking"
+    TemporalUnreachable = "TemporalUnreachable"
+    TemporalDenied = "TemporalDenied"
+    TemporalConnectionUnknown = "TemporalConnectionUnknown"
+    NamespaceNotFound = "NamespaceNotFound"
+    NamespaceDeleted = "NamespaceDeleted"
+    NamespaceNotPermitted = "NamespaceNotPermitted"
+    NamespaceRegistering = "NamespaceRegistering"
+    TaskQueueConflict = "TaskQueueConflict"
+    WorkersPolling = "WorkersPolling"
+    WorkersNotPolling = "WorkersNotPolling"
+    WorkflowsLeftBehind = "WorkflowsLeftBehind"
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -283,5 +309,101 @@ CATALOGUE: Final[Mapping[Reason, Explanation]] = {
     Reason.DataLeftBehind: Explanation(
         "The Domain is gone, but data that should have been dropped could not be.",
         "Drop by hand what the message names.",
+    ),
+    Reason.DefinitionReady: Explanation(
+        "The definition was fetched and compiled, and workers have it.",
+        "",
+    ),
+    Reason.DefinitionFetching: Explanation(
+        "The definition has yet to be fetched from the Transformation service.",
+        "Wait; if it does not come, the reason will say why.",
+    ),
+    Reason.DefinitionNotFound: Explanation(
+        "The Transformation service has no such definition, or not in the pinned version.",
+        "Correct `spec.definitionRef`, or publish the definition; what runs already goes on.",
+    ),
+    Reason.DefinitionInvalid: Explanation(
+        "The definition is not one that can be run; every fault is named with the id of its element.",
+        "Mend the definition and publish a new version; it is noticed by itself. What runs already goes on.",
+    ),
+    Reason.DefinitionMismatch: Explanation(
+        "What the Transformation service has is not what `spec.definitionRef` pins by version or checksum.",
+        "Correct the pin, or publish what it names.",
+    ),
+    Reason.DefinitionTooLarge: Explanation(
+        "The compiled definition does not fit into a ConfigMap.",
+        "Split the process: move parts into processes of their own, called by call activities.",
+    ),
+    Reason.TransformationUnavailable: Explanation(
+        "The Transformation service cannot be reached; a definition that was fetched before goes on being served.",
+        "It is tried again by itself; see the service, and `transformation.url` in the operator's settings.",
+    ),
+    Reason.TransformationRefused: Explanation(
+        "The Transformation service refuses the operator's token.",
+        "Renew the token in the file that `transformation.tokenFile` names; a new one is used at once.",
+    ),
+    Reason.DependenciesReady: Explanation(
+        "Everything that the spec says it depends on is there and Ready.",
+        "",
+    ),
+    Reason.DependencyNotFound: Explanation(
+        "A resource that `spec.dependencies` names does not exist.",
+        "Create it, or correct the name; its coming is noticed at once.",
+    ),
+    Reason.DependencyNotReady: Explanation(
+        "A resource that `spec.dependencies` names is not Ready. It holds back the first start only.",
+        "See that resource's own status.",
+    ),
+    Reason.TemporalReady: Explanation(
+        "Temporal answers, and the namespace is there.",
+        "",
+    ),
+    Reason.TemporalChecking: Explanation(
+        "Temporal has yet to be asked.",
+        "Wait; the first look is under way.",
+    ),
+    Reason.TemporalUnreachable: Explanation(
+        "Temporal does not answer; workers are left alone.",
+        "It is tried again by itself; see the server, and the connection in the operator's settings.",
+    ),
+    Reason.TemporalDenied: Explanation(
+        "Temporal refuses the operator's credentials, or their files cannot be used.",
+        "Mend the credentials of the connection in the operator's settings.",
+    ),
+    Reason.TemporalConnectionUnknown: Explanation(
+        "The operator's settings have no connection of the name in `spec.temporal.connection`.",
+        "Use one that there is, or have it added to `temporal.connections`.",
+    ),
+    Reason.NamespaceNotFound: Explanation(
+        "Temporal has no such namespace.",
+        "Create it, or have the operator do so: `registerNamespaces` of the connection in the settings.",
+    ),
+    Reason.NamespaceDeleted: Explanation(
+        "The namespace in Temporal is deleted; its workflows are gone or going.",
+        "Create it anew under this name once Temporal has removed it, or create a Process for another one.",
+    ),
+    Reason.NamespaceNotPermitted: Explanation(
+        "The settings do not let this tenant use that namespace in Temporal.",
+        "Use one that the tenant may use, or have the connection's `namespaces` changed.",
+    ),
+    Reason.NamespaceRegistering: Explanation(
+        "The namespace is being registered in Temporal.",
+        "Wait; it takes some seconds until all of the server knows it.",
+    ),
+    Reason.TaskQueueConflict: Explanation(
+        "Another, older Process has this task queue; two sets of workers would take each other's tasks.",
+        "Choose another task queue, or delete the other Process.",
+    ),
+    Reason.WorkersPolling: Explanation(
+        "Workers ask the task queue for work.",
+        "",
+    ),
+    Reason.WorkersNotPolling: Explanation(
+        "Pods are ready, but Temporal has not heard of them on the task queue.",
+        "See the workers' logs: address, namespace and queue they connect to, and whether the network lets them.",
+    ),
+    Reason.WorkflowsLeftBehind: Explanation(
+        "The Process is gone, but workflows are still open on its task queue.",
+        "Terminate them by hand, or create a Process for the same queue that finishes them.",
     ),
 }

@@ -34,12 +34,15 @@ STEPS = frozenset(
     {
         Reason.CanaryInProgress,
         Reason.DatabaseProvisioning,
+        Reason.DefinitionFetching,
         Reason.Deleting,
         Reason.DeploymentNotReady,
         Reason.MigrationPending,
         Reason.MigrationRunning,
+        Reason.NamespaceRegistering,
         Reason.PasswordRotating,
         Reason.RolloutInProgress,
+        Reason.TemporalChecking,
     }
 )
 """Reasons of a resource that is on its way."""

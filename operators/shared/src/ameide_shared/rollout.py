@@ -23,6 +23,7 @@ from ameide_shared.kube.resources import (
     POD,
     Manifest,
     ObjectKey,
+    ResourceType,
     key_of,
 )
 from ameide_shared.plan import Action, Delete, Ensure, HandOverReplicas
@@ -73,7 +74,8 @@ class Workload:
     """A resource whose pods a Deployment runs, and what is known of it.
 
     `objects` holds its children and pods, `recorded` is its status as last written, `history` the number of revisions
-    that settings allow to be kept, `canary` whether its spec asks for one.
+    that settings allow to be kept, `canary` whether its spec asks for one. `scalers` are the kinds of objects of the
+    Deployment's name that own its replica count where `spec.autoscaling` is set.
     """
 
     primitive: Primitive
@@ -83,6 +85,13 @@ class Workload:
     history: int
     canary: bool
     now: datetime
+    scalers: tuple[ResourceType, ...] = (HORIZONTAL_POD_AUTOSCALER,)
+
+    @property
+    def scaler(self) -> Manifest | None:
+        """The object that scales the Deployment, None where there is none yet."""
+        found = (self.objects.get(kind, self.primitive.namespace, self.primitive.child_name) for kind in self.scalers)
+        return next((live for live in found if live is not None), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +115,9 @@ def plan_rollout(
     annotations: Mapping[str, str],
     held: bool,
     config: Callable[[PodTemplate], str],
+    proof: Proof | None = None,
 ) -> Rollout:
-    """Decide between target and current.
+    """Decide between target and current. `proof` is what a canary must give besides staying ready.
 
     `annotations` go onto the released revision. `held`: an earlier stage holds the target back. `config` tells the
     digest of what the pods of a template consume; it is stamped on whichever template runs.
@@ -128,7 +138,7 @@ def plan_rollout(
             annotations=kept,
         )
     if current is not None and not released and workload.canary:
-        verdict = _canary(workload, stamped, digest, config(stamped))
+        verdict = _canary(workload, stamped, digest, config(stamped), proof)
         if verdict.stage is not None:
             return Rollout(
                 with_config(current.template, config(current.template)),
@@ -173,6 +183,18 @@ def with_config(template: PodTemplate, config: str) -> dict[str, Any]:
     return {"metadata": metadata, "spec": template["spec"]}
 
 
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What a ready canary still lacks (empty: nothing), and whether that counts as its failure."""
+
+    missing: str = ""
+    failed: bool = False
+
+
+Proof = Callable[[Manifest, Sequence[Manifest]], Proven]
+"""(canary Deployment, its pods) → whether it does its work, beyond being ready."""
+
+
 # --- the canary -----------------------------------------------------------------------------------------------------
 
 
@@ -183,7 +205,7 @@ class _Verdict:
     canary: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _canary(workload: Workload, template: PodTemplate, digest: str, config: str) -> _Verdict:
+def _canary(workload: Workload, template: PodTemplate, digest: str, config: str, proof: Proof | None) -> _Verdict:
     """No stage means: promote."""
     recorded = workload.recorded.get("canary") or {}
     if recorded.get("revision") == digest and recorded.get("state") == _FAILED:
@@ -208,11 +230,18 @@ def _canary(workload: Workload, template: PodTemplate, digest: str, config: str)
     pods = [pod for pod in pods_of(workload, v.TRACK_CANARY) if _stamps(pod)[0] == digest]
     state = workload_state(live, pods)
     cause = diagnose(live, pods)
+    failure = cause.message if cause is not None and cause.code in FAILS_A_CANARY else ""
+    lacking = ""
     if state.rolled_out and state.available >= rollout.canary_replicas:
-        return _Verdict()
-    if cause is not None and cause.code in FAILS_A_CANARY:
-        failed = {"revision": digest, "state": _FAILED, "message": cause.message}
-        return _Verdict(_rejected(digest, cause.message), _drop_canary(workload, "it failed"), failed)
+        given = proof(live, pods) if proof is not None else Proven()
+        if given.missing == "":
+            return _Verdict()
+        lacking, failure = given.missing, given.missing if given.failed else ""
+    if failure:
+        failed = {"revision": digest, "state": _FAILED, "message": failure}
+        return _Verdict(_rejected(digest, failure), _drop_canary(workload, "it failed"), failed)
+    if lacking:
+        return _Verdict(_in_progress(what, f"the canary of revision {digest} is ready: {lacking}"), (ensure,), progress)
     why = f": {cause.message}" if cause else ""
     message = (
         f"the canary of revision {digest} has {state.ready} of {rollout.canary_replicas} pods ready and must stay so "
@@ -253,9 +282,7 @@ def main_deployment(workload: Workload, template: PodTemplate, annotations: Mapp
     lost.
     """
     live = workload.objects.get(DEPLOYMENT, workload.primitive.namespace, workload.primitive.child_name)
-    scaler = workload.objects.get(
-        HORIZONTAL_POD_AUTOSCALER, workload.primitive.namespace, workload.primitive.child_name
-    )
+    scaler = workload.scaler
     autoscaled = workload.spec.autoscaling is not None
     count = ((live or {}).get("spec") or {}).get("replicas")
     manifest = deployment(

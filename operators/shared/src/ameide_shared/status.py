@@ -20,6 +20,8 @@ _CONDITION_STATUS = {State.DONE: "True", State.BLOCKED: "Unknown"}
 _READY_TYPES: Mapping[str, tuple[str, ...]] = {
     "Deployment": ("Available",),
     "HorizontalPodAutoscaler": ("AbleToScale",),
+    "ScaledObject": ("Ready",),
+    "WorkerDeployment": ("Ready",),
 }
 """Condition types that must be True, where present, for a child to count as ready."""
 _MESSAGE_LIMIT = 1024
@@ -217,6 +219,8 @@ def significant(status: Mapping[str, Any]) -> Any:
         bool(blocker.get("remedy")),  # from "it is under way" to "somebody has to act", and back
         status.get("revision"),
         status.get("db"),
+        status.get("definition"),
+        status.get("deletion"),
         status.get("canary"),
         status.get("endpoints"),
     )

@@ -27,7 +27,7 @@ def hpa(primitive: Primitive, spec: CommonSpec) -> dict[str, Any]:
                 "kind": DEPLOYMENT.kind,
                 "name": primitive.child_name,
             },
-            "minReplicas": autoscaling.min_replicas,
+            "minReplicas": max(1, autoscaling.min_replicas),  # by CPU use nothing could be started from 0
             "maxReplicas": autoscaling.max_replicas,
             "metrics": [
                 {

@@ -91,11 +91,14 @@ def primitive_egress(primitive: str, name: str, namespace: str, ports: Sequence[
     return _pods_egress(namespace, {names.LABEL_PRIMITIVE: primitive, names.LABEL_NAME: name}, ports)
 
 
-def endpoint_egress(url: str, namespace: str) -> dict[str, Any] | None:
+OTLP_PORTS: Final = (4317, 4318)
+
+
+def endpoint_egress(url: str, namespace: str, *, pod_ports: Sequence[int] = OTLP_PORTS) -> dict[str, Any] | None:
     """To an endpoint of our settings, such as the telemetry collector; `namespace` is the resource's own.
 
     A cluster Service (`name`, `name.namespace`, `name.namespace.svc…`) permits the pods of that namespace on the port
-    and on OTLP's own 4317 and 4318: a policy sees the pods' port, which may not be the Service's. An address permits
+    and on `pod_ports` (OTLP's own): a policy sees the pods' port, which may not be the Service's. An address permits
     that address. None for another host name, which a NetworkPolicy cannot express: the profile names its CIDR or
     egress gateway.
     """
@@ -109,7 +112,7 @@ def endpoint_egress(url: str, namespace: str) -> dict[str, Any] | None:
         if not host or not (len(labels) <= 2 or labels[2:3] == ["svc"]):
             return None
         where = labels[1] if len(labels) > 1 else namespace
-        ports = [_port(NetworkPort(port=number)) for number in sorted({port, 4317, 4318})]
+        ports = [_port(NetworkPort(port=number)) for number in sorted({port, *pod_ports})]
         return {"to": [{"namespaceSelector": {"matchLabels": {_NAMESPACE_NAME: where}}}], "ports": ports}
     block = str(ip_network(address))
     return {"to": [{"ipBlock": {"cidr": block}}], "ports": [_port(NetworkPort(port=port))]}

@@ -129,7 +129,7 @@ def _by_policies(
             ):
                 continue
             manifest = _admitted(item)
-            objects = surroundings(definition, manifest, (), "example")
+            objects = surroundings(definition, manifest, ())
             plan = definition.plan(manifest, definition.observed(objects, definition.apis), settings, now)
             for stage in plan.stages:
                 if stage.state is State.STALLED:

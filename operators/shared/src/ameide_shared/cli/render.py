@@ -39,7 +39,7 @@ def render_command(definition: Definition) -> click.Command:
         "--observed", multiple=True, help="File or directory with objects as kubectl get -o yaml prints them."
     )
     @click.option("-n", "--namespace", help="Namespace of manifests that name none. Default: default.")
-    @click.option("--tenant", default="example", show_default=True, help="Tenant that the namespace is taken to be of.")
+    @click.option("--tenant", help="Tenant that the namespace is taken to be of. Default: the one that the spec names.")
     @click.option(
         "--stage",
         type=click.Choice(["final", "next"]),
@@ -51,7 +51,7 @@ def render_command(definition: Definition) -> click.Command:
         files: tuple[str, ...],
         observed: tuple[str, ...],
         namespace: str | None,
-        tenant: str,
+        tenant: str | None,
         stage: WhichStage | None,
     ) -> None:
         with reported():
@@ -92,7 +92,7 @@ def render(
     given: Given,
     seen: Given | None,
     stage: WhichStage,
-    tenant: str,
+    tenant: str | None,
 ) -> tuple[str, Stage | None]:
     """The YAML, and what keeps the resource from getting Ready."""
     if seen is None:
@@ -110,13 +110,14 @@ def render(
 
 
 def surroundings(
-    definition: Definition, manifest: Manifest, others: Sequence[Manifest], tenant: str
+    definition: Definition, manifest: Manifest, others: Sequence[Manifest], tenant: str | None = None
 ) -> list[dict[str, Any]]:
     """What a resource is taken to find: its namespace, what it expects of others, and what stands in the same files."""
+    named = ((manifest.get("spec") or {}).get("definitionRef") or {}).get("tenantId")
     namespace = {
         "apiVersion": "v1",
         "kind": "Namespace",
-        "metadata": {"name": manifest["metadata"]["namespace"], "labels": {LABEL_TENANT: tenant}},
+        "metadata": {"name": manifest["metadata"]["namespace"], "labels": {LABEL_TENANT: tenant or named or "example"}},
     }
     found = {key: dict(item) for key, item in by_key([namespace, *definition.assumed(manifest)]).items()}
     for key, item in by_key(others).items():

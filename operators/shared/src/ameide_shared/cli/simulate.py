@@ -21,7 +21,9 @@ from ameide_shared.kube.resources import (
     CNPG_DATABASE_ROLE,
     DEPLOYMENT,
     JOB,
+    SCALED_OBJECT,
     SECRET,
+    WORKER_DEPLOYMENT,
     Manifest,
     ObjectKey,
     ResourceType,
@@ -267,9 +269,16 @@ def _cnpg(manifest: Manifest, objects: _Objects, _now: datetime) -> dict[str, An
     return status | ({"secretResourceVersion": version} if version else {})
 
 
+def _ready(manifest: Manifest, _objects: _Objects, _now: datetime) -> dict[str, Any]:
+    generation = manifest["metadata"].get("generation", 1)
+    return {"conditions": [{"type": "Ready", "status": "True", "observedGeneration": generation}]}
+
+
 _SETTLED: Final[Mapping[ResourceType, Callable[[Manifest, _Objects, datetime], dict[str, Any]]]] = {
     DEPLOYMENT: _deployment,
     JOB: _job,
     CNPG_DATABASE: _cnpg,
     CNPG_DATABASE_ROLE: _cnpg,
+    SCALED_OBJECT: _ready,
+    WORKER_DEPLOYMENT: _ready,
 }

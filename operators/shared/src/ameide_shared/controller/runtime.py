@@ -11,7 +11,7 @@ import functools
 import logging
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -56,13 +56,15 @@ ToKeys = Callable[[Manifest], Iterable[ObjectKey]]
 class Watch:
     """A kind to watch and cache. A change of an object queues what `keys` says of it, before and after.
 
-    `optional`: its API may be absent, and may appear or go while we run.
+    `optional`: its API may be absent, and may appear or go while we run. `matters`: what of an object concerns anybody
+    but itself; where that stays the same, nobody is woken.
     """
 
     resource: ResourceType
     keys: ToKeys
     label_selector: str = ""
     optional: bool = False
+    matters: Callable[[Manifest], Hashable] | None = None
 
 
 class Runtime:
@@ -115,7 +117,7 @@ class Runtime:
         self.health_port = settings.http.port
         """The port of the probes; the one in use once `run` has started."""
         for watch in self._watches:
-            self.cache.subscribe(watch.resource, self._queuer(watch.keys), own_writes=False)
+            self.cache.subscribe(watch.resource, self._queuer(watch), own_writes=False)
         self.cache.subscribe(primary, self._count_conditions)
 
     def beside(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -229,6 +231,8 @@ class Runtime:
             watched,
             on_event=self._take_event,
             on_listed=self._take_listing,
+            is_echo=self._is_echo,
+            is_writing=self.client.writing,
             expected=self._expected,
             namespaces=namespaces,
         )
@@ -269,6 +273,12 @@ class Runtime:
         elif self._counts(resource, manifest["metadata"].get("namespace", "")):
             self.cache.on_event(resource, event_type, manifest)
 
+    def _is_echo(self, resource: ResourceType, version: str) -> bool:
+        if resource is CUSTOM_RESOURCE_DEFINITION or not self.cache.store(resource).take_echo(version):
+            return False
+        self.metrics.watch_event(resource.kind)
+        return True
+
     def _counts(self, resource: ResourceType, namespace: str) -> bool:
         """Whether an object is of interest: those that a resource refers to may be in namespaces left alone."""
         return resource is not self.primary or self._admits(namespace)
@@ -283,8 +293,12 @@ class Runtime:
             return self.discovery.installed(resource)
         return resource not in self._auditor.absent
 
-    def _queuer(self, keys: ToKeys) -> Callable[[Manifest | None, Manifest | None], None]:
+    def _queuer(self, watch: Watch) -> Callable[[Manifest | None, Manifest | None], None]:
+        keys, matters = watch.keys, watch.matters
+
         def changed(old: Manifest | None, new: Manifest | None) -> None:
+            if matters is not None and old is not None and new is not None and matters(old) == matters(new):
+                return
             concerned = set(keys(new)) if new is not None else set()
             if old is not None:
                 concerned.update(keys(old))

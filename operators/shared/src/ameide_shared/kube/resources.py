@@ -73,6 +73,15 @@ EXTERNAL_SECRET = ResourceType("external-secrets.io", "v1", "ExternalSecret", "e
 CNPG_CLUSTER = ResourceType("postgresql.cnpg.io", "v1", "Cluster", "clusters")
 CNPG_DATABASE = ResourceType("postgresql.cnpg.io", "v1", "Database", "databases")
 CNPG_DATABASE_ROLE = ResourceType("postgresql.cnpg.io", "v1", "DatabaseRole", "databaseroles")
+SCALED_OBJECT = ResourceType("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects")
+TRIGGER_AUTHENTICATION = ResourceType("keda.sh", "v1alpha1", "TriggerAuthentication", "triggerauthentications")
+TEMPORAL_CONNECTION = ResourceType("temporal.io", "v1alpha1", "Connection", "connections")
+WORKER_DEPLOYMENT = ResourceType("temporal.io", "v1alpha1", "WorkerDeployment", "workerdeployments")
+
+# Not of any API server: what systems outside the cluster know, as documents that `render` reads from files.
+PROCESS_DEFINITION = ResourceType("transformation.ameide.io", "v1", "ProcessDefinition", "processdefinitions")
+AGENT_DEFINITION = ResourceType("transformation.ameide.io", "v1", "AgentDefinition", "agentdefinitions")
+TASK_QUEUE = ResourceType("temporal.ameide.io", "v1", "TaskQueue", "taskqueues")
 
 ALL: tuple[ResourceType, ...] = tuple(value for value in list(globals().values()) if isinstance(value, ResourceType))
 

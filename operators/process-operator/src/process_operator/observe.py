@@ -34,6 +34,7 @@ from process_operator.plan.context import target_of
 from process_operator.plan.definition import ANNOTATION_CHECKSUM, annotation_of
 from process_operator.plan.dependencies import references
 from process_operator.plan.temporal import queue_of
+from process_operator.plan.workers import awaits_pollers
 from process_operator.spec import Process
 from process_operator.temporal.model import Detail
 from process_operator.temporal.watcher import TemporalWatcher
@@ -87,7 +88,7 @@ class Observer:
         else:
             details = set()
         temporal = await self._temporal.observe(target, key, details)
-        if deleting:
+        if deleting or awaits_pollers(manifest):
             self._temporal.expedite(target)
         image = await self._reader.image(process.spec.image)
         paused, batch = self._hands.closing_of(primitive.uid)

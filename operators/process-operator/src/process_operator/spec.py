@@ -147,7 +147,7 @@ _MOVE: Final = "set it back; workflows cannot move, so create a Process of anoth
 
 @transition_rule(
     Temporal,
-    cel="self.namespace == oldSelf.namespace",
+    cel="self.__namespace__ == oldSelf.__namespace__",
     message="namespace cannot change",
     remedy=_MOVE,
     field=".namespace",

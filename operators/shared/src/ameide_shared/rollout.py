@@ -40,7 +40,7 @@ MAY_BE_STARTING: Final = frozenset({"ReadinessProbeFailing", "StartupProbeFailin
 STARTING_SECONDS: Final = 30.0
 """How long a new pod's failing probe is no news."""
 _FAILED: Final = "Failed"
-_RUNNING: Final = "Running"
+RUNNING: Final = "Running"
 
 
 class CanaryRollout(DeploymentRollout, Protocol):
@@ -222,7 +222,7 @@ def _canary(workload: Workload, template: PodTemplate, digest: str, config: str,
     ensure = Ensure(manifest, f"canary of revision {digest}")
     what = f"Deployment {workload.primitive.canary_name}"
     live = workload.objects.get(DEPLOYMENT, workload.primitive.namespace, workload.primitive.canary_name)
-    progress = {"revision": digest, "state": _RUNNING}
+    progress = {"revision": digest, "state": RUNNING}
     if live is None or _revision_of(live) != digest:
         message = f"the canary of revision {digest} is being started"
         return _Verdict(_in_progress(what, message), (ensure,), progress)

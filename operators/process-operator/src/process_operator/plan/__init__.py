@@ -27,7 +27,7 @@ from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate
 from ameide_shared.rollout import Rollout, Workload, main_deployment, plan_rollout, workload_stage
 from ameide_shared.spec import InvalidSpec
-from ameide_shared.stages import Stage, blocked, first_blocker
+from ameide_shared.stages import Stage, State, blocked, first_blocker
 from ameide_shared.vocabulary import WORKLOAD_READY
 from process_operator.observed import Observed
 from process_operator.plan import temporal
@@ -56,7 +56,6 @@ from process_operator.plan.versioned import (
 )
 from process_operator.plan.workers import (
     WORKERS_READY,
-    awaits_pollers,
     canary_proof,
     worker_template,
     workers_stage,
@@ -71,6 +70,7 @@ _SEEN_BY_ASKING: Final = frozenset(
     {Reason.ImageNotFound, Reason.RegistryUnavailable, Reason.ServiceAccountNotPermitted}
 )
 """What waits for something of somebody else that no watch shows."""
+_POLLED_FOR: Final = frozenset({Reason.WorkersNotPolling, Reason.CanaryInProgress})
 
 
 def plan(manifest: Manifest, observed: Observed, settings: ProcessSettings, now: datetime) -> Plan:
@@ -117,7 +117,6 @@ def _plan(ctx: Context) -> Plan:
         "canary": rollout.canary,
         "child": ctx.primitive.child_name,
         "available": resolution.available,
-        "awaitsPollers": awaits_pollers(stages),
     }
     return Plan(tuple(actions), stages, _look_again(ctx, stages), facts)
 
@@ -217,7 +216,7 @@ def _look_again(ctx: Context, stages: tuple[Stage, ...]) -> float | None:
     waits = []
     if any(stage.reason in _SEEN_BY_ASKING and not stage.done for stage in stages):
         waits.append(ASK_AGAIN_SECONDS)
-    if awaits_pollers(stages):
+    if any(stage.reason in _POLLED_FOR and stage.state is State.PROGRESSING for stage in stages):
         waits.append(POLLING_SECONDS)
     if len(stored(ctx)) > 1:
         waits.append(max(UNUSED_SECONDS, ctx.settings.definitions.retention_seconds / 4))

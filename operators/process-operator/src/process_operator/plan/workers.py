@@ -14,14 +14,14 @@ from ameide_shared.builders.serviceaccount import service_account_name
 from ameide_shared.kube.resources import Manifest
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate
-from ameide_shared.rollout import Proven
+from ameide_shared.rollout import RUNNING, Proven
 from ameide_shared.stages import Stage, State, blocked, done
 from ameide_shared.status import parse_time
 from process_operator.plan import definition as definitions
 from process_operator.plan.context import Context
 from process_operator.plan.definition import Resolved
 from process_operator.plan.dependencies import references
-from process_operator.plan.temporal import polling
+from process_operator.plan.temporal import TEMPORAL_READY, polling
 from process_operator.spec import Schedule
 from process_operator.temporal.settings import credentials
 
@@ -110,12 +110,12 @@ def canary_proof(ctx: Context, live: Manifest, pods: Sequence[Manifest]) -> Prov
     return Proven(message, failed=bool(since) and (ctx.now - parse_time(since)).total_seconds() >= limit)
 
 
-def awaits_pollers(stages: Sequence[Stage]) -> bool:
-    """Whether somebody waits for pollers, so that it pays to look for them often."""
-    return any(
-        stage.reason in (Reason.WorkersNotPolling, Reason.CanaryInProgress) and stage.state is State.PROGRESSING
-        for stage in stages
-    )
+def awaits_pollers(manifest: Manifest) -> bool:
+    """Whether, by what status says, somebody waits for pollers, so that it pays to look for them often."""
+    status = manifest.get("status") or {}
+    conditions = {c["type"]: c["status"] for c in status.get("conditions") or ()}
+    canary = (status.get("canary") or {}).get("state") == RUNNING
+    return canary or (conditions.get(WORKERS_READY) != "True" and conditions.get(TEMPORAL_READY) == "True")
 
 
 def _extras(ctx: Context, resolved: Resolved, current: PodTemplate | None, args: Sequence[str] = ()) -> Extras:

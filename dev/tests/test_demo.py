@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from ameide_dev.demo_checks import CheckError, order_something
-from ameide_dev.demo_domains import EXAMPLES, FAILING, DemoError, at_rest, domain_files, unfinished
+from ameide_dev.demo_domains import EXAMPLES, FAILING, KINDS, DemoError, at_rest, resource_files, unfinished
 from ameide_dev.platform import Platform
 
 BIN = Path(sys.executable).parent
@@ -64,17 +64,18 @@ def descendants(pid: int) -> set[int]:
 # Examples
 
 
-def test_examples_are_valid() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_examples_are_valid(kind: str) -> None:
     """Offline, by the schema and the rules that the API server has."""
     result = subprocess.run(
-        [str(BIN / "domain-operator"), "check", "-f", str(EXAMPLES), "-o", "json"],
+        [str(BIN / f"{kind.lower()}-operator"), "check", "-f", str(EXAMPLES), "-o", "json"],
         capture_output=True,
         text=True,
         check=False,
     )
     answer = json.loads(result.stdout)
     assert (result.returncode, answer["findings"]) == (0, [])
-    assert answer["checked"] == len(domain_files())
+    assert answer["checked"] == len(resource_files((kind,)))
 
 
 def test_examples_readme_names_each_file() -> None:
@@ -98,7 +99,7 @@ def test_failing_examples_are_those_the_demo_expects_to_fail() -> None:
 def domain(name: str, status: str, reason: str, *, observed: int = 1) -> dict[str, Any]:
     ready = {"type": "Ready", "status": status, "reason": reason, "message": "m", "observedGeneration": observed}
     metadata = {"name": name, "namespace": "shop", "generation": 1}
-    return {"metadata": metadata, "spec": {}, "status": {"conditions": [ready]}}
+    return {"kind": "Domain", "metadata": metadata, "spec": {}, "status": {"conditions": [ready]}}
 
 
 def test_at_rest() -> None:

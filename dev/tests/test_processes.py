@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ameide_dev.ports import Ports
-from ameide_dev.processes import Guard, ProcessError, Server, wait_until
+from ameide_dev.processes import Guard, ProcessError, Server, spawn, terminate, wait_until
 
 FAMILY = "sleep 300 & echo $! > child; echo up; wait"
 
@@ -105,22 +105,28 @@ def test_a_missing_program(tmp_path: Path, guard: Guard) -> None:
 PARENT = """
 import sys, time
 from pathlib import Path
-from ameide_dev.processes import Guard, Server
+from ameide_dev.processes import Guard, Server, own_guard, spawn
 folder = Path(sys.argv[1])
-guard = Guard()
 (folder / "data").mkdir()
-guard.remove_at_end(folder / "data")
-server = Server("family", ["sh", "-c", sys.argv[2]], log=folder / "log", guard=guard, cwd=folder)
-server.start()
-print(server.pid, flush=True)
+if sys.argv[3] == "own":
+    own_guard().remove_at_end(folder / "data")
+    pid = spawn(["sh", "-c", sys.argv[2]], cwd=folder, stdout=2).pid
+else:
+    guard = Guard()
+    guard.remove_at_end(folder / "data")
+    server = Server("family", ["sh", "-c", sys.argv[2]], log=folder / "log", guard=guard, cwd=folder)
+    server.start()
+    pid = server.pid
+print(pid, flush=True)
 time.sleep(300)
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_nothing_outlives_a_parent_that_dies(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("whose", ["own", "another"])
+def test_nothing_outlives_a_parent_that_dies(tmp_path: Path, number: signal.Signals, whose: str) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(tmp_path), FAMILY],
+        [sys.executable, "-c", PARENT, str(tmp_path), FAMILY, whose],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -133,6 +139,26 @@ def test_nothing_outlives_a_parent_that_dies(tmp_path: Path, number: signal.Sign
     assert eventually(lambda: not running(leader))
     assert eventually(lambda: not running(child))
     assert eventually(lambda: not (tmp_path / "data").exists())
+
+
+def test_the_child_is_asked_and_its_group_is_killed(tmp_path: Path) -> None:
+    script = "trap '' TERM; sleep 300 & echo $! > child; trap 'exit 7' TERM; wait"
+    process = spawn(["sh", "-c", script], cwd=tmp_path)
+    child = child_of(tmp_path)
+    time.sleep(0.2)  # until the second trap is set
+    assert terminate(process) == 7
+    assert eventually(lambda: not running(child))
+    assert terminate(process) == 7
+
+
+def test_a_guard_that_has_ended_takes_no_orders(tmp_path: Path) -> None:
+    guard = Guard()
+    server = shell(tmp_path, guard)
+    server.start()
+    child = child_of(tmp_path)
+    guard.close()
+    assert eventually(lambda: not running(child))
+    server.stop()
 
 
 def test_reserved_ports_differ_also_between_processes() -> None:

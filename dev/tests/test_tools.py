@@ -50,6 +50,18 @@ def test_helm_of_the_machine_must_be_4(tmp_path: Path, version: str, fits: bool)
     assert chosen(str(program(tmp_path, "helm", version))) is fits
 
 
+@pytest.mark.parametrize(
+    ("version", "fits"),
+    [("1.5.1 (Server 1.29.1, UI 2.42.1)", True), ("1.4.0 (Server 1.28.0, UI 2.39.0)", False), ("0.10.7", False)],
+)
+def test_temporal_of_the_machine_must_bring_a_server_that_is_new_enough(
+    tmp_path: Path, version: str, fits: bool
+) -> None:
+    chosen = tools.TOOLS["temporal"].fits
+    assert chosen is not None
+    assert chosen(str(program(tmp_path, "temporal", f"temporal version {version}"))) is fits
+
+
 def test_a_go_that_is_too_old_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMEIDE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)

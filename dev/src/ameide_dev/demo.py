@@ -1,7 +1,7 @@
 """`make demo`: the chart on the local platform, the manifests of `examples/`, and proof that what they ask for is real.
 
-On a terminal it stays up, with a live table of the Domains, until Ctrl-C; elsewhere, and with CI=true, it checks, takes
-everything down and ends. On an existing cluster see `demo_existing`.
+On a terminal it stays up, with a live table of the resources, until Ctrl-C; elsewhere, and with CI=true, it checks,
+takes everything down and ends. On an existing cluster see `demo_existing`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import psycopg
 from rich import box
 from rich.table import Table as RichTable
 
-from ameide_dev import crds, demo_checks, demo_release, flyway, tools
+from ameide_dev import crds, demo_checks, demo_processes, demo_release, flyway, tools
 from ameide_dev.cache import cache_dir
 from ameide_dev.client import ApiError, KubeClient, UnavailableError, WaitTimeoutError
 from ameide_dev.demo_diagnosis import collect
@@ -33,15 +33,19 @@ from ameide_dev.demo_domains import (
     CLUSTER,
     EXAMPLES,
     FAILING,
+    KINDS,
     SHOP,
     DemoError,
     RefusalError,
     at_rest,
-    domain_files,
+    resource_files,
     unfinished,
 )
+from ameide_dev.demo_processes import Servers
+from ameide_dev.demo_release import OPERATORS
 from ameide_dev.demo_screen import Screen
 from ameide_dev.operators import NAMESPACE as SYSTEM
+from ameide_dev.operators import RELEASE
 from ameide_dev.platform import Platform, PlatformError
 from ameide_dev.postgres import PostgresError
 from ameide_dev.processes import Guard, ProcessError
@@ -80,7 +84,7 @@ def run(*, folder: Path | None = None, keep: bool = False) -> int:
     folder: where it makes its temporary folder (default: the system's place for them). keep: leave data and logs there.
     """
     screen = Screen()
-    screen.title("Ameide operators: from manifest to a migrated, serving Domain")
+    screen.title("Ameide operators: from manifests to a migrated, serving Domain and a Process that calls it")
     directory = Path(tempfile.mkdtemp(prefix="ameide-demo-", dir=folder)).absolute()
     guard = Guard()
     if not keep:
@@ -98,7 +102,12 @@ def run(*, folder: Path | None = None, keep: bool = False) -> int:
                     platform.start()
                     kubeconfig = platform.kubeconfig
                     step.detail = f"Kubernetes {tools.KUBERNETES}, CloudNativePG stand-in, host node: all on loopback"
-                _walk(screen, platform, directory, began)
+                with screen.step("servers", "starting Temporal and a Transformation service") as step:
+                    servers = demo_processes.start(stack)
+                    step.detail = (
+                        f"Temporal at {servers.temporal.address}, Transformation at {servers.transformation.url}"
+                    )
+                _walk(screen, platform, servers, directory, began)
             except KeyboardInterrupt:
                 raise
             except Exception as error:
@@ -156,30 +165,31 @@ def fail(screen: Screen, error: Exception, kubeconfig: Path | None, directory: P
 
 def _prepare_tools(screen: Screen) -> None:
     """Find or build every program. Builds draw their own progress, each with its usual time."""
-    names = ("kube", "kwok", "kubectl", "helm")
-    missing = not all((cache_dir() / name).is_dir() for name in ("kube", "kwok", "helm"))
-    doing = "building Kubernetes, kwok, kubectl and Helm from source, once: about 10 min" if missing else "looking"
+    names = ("kube", "kwok", "kubectl", "helm", "temporal")
+    missing = not all((cache_dir() / name).is_dir() for name in ("kube", "kwok", "helm", "temporal"))
+    doing = "building Kubernetes, kwok, Helm and Temporal from source, once: about 13 min" if missing else "looking"
     with screen.step("tools", doing, spinner=False) as step:
         for name in names:
             tools.find(name)
         crds.fetch_all()
         flyway.jars()
-        step.detail = f"kube, kwok, kubectl, helm, Flyway and {len(crds.SOURCES)} sets of CRDs in {cache_dir()}"
+        step.detail = f"{len(names)} programs, Flyway and {len(crds.SOURCES)} sets of CRDs in {cache_dir()}"
 
 
-def _walk(screen: Screen, platform: Platform, directory: Path, began: float) -> None:
+def _walk(screen: Screen, platform: Platform, servers: Servers, directory: Path, began: float) -> None:
     """Everything that is shown. Raises DemoError and EXPECTED_ERRORS."""
     client, kubeconfig = platform.client, platform.kubeconfig
-    with screen.step("operator", "helm upgrade --install ameide-operators --wait") as step:
+    with screen.step("operators", "helm upgrade --install ameide-operators --wait") as step:
         # The strictest of Kubernetes' pod standards holds for the operators too.
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM, "labels": labels}})
-        demo_release.install(kubeconfig, demo_release.HOST_NODE_VALUES, directory)
-        deployment = client.get("apps/v1", "Deployment", demo_release.OPERATOR, SYSTEM)
-        step.detail = (
-            f"{deployment['status']['readyReplicas']} replicas, {demo_release.leader(client) or 'nobody yet'} leads; "
-            "service account and rights are the chart's"
+        servers.prepare(client)
+        demo_release.install(kubeconfig, demo_release.host_node_values(servers.values()), directory)
+        deployments = [client.get("apps/v1", "Deployment", f"{RELEASE}-{name}", SYSTEM) for name in OPERATORS]
+        ready = " and ".join(
+            f"{d['status']['readyReplicas']} of {n}" for d, n in zip(deployments, OPERATORS, strict=True)
         )
+        step.detail = f"replicas: {ready}; service accounts, rights and settings are the chart's"
     with screen.step("database", f"waiting for the Cluster {'/'.join(CLUSTER)}") as step:
         for name in ("00-namespaces.yaml", "10-cluster.yaml"):
             client.apply_file(EXAMPLES / name)
@@ -187,32 +197,40 @@ def _walk(screen: Screen, platform: Platform, directory: Path, began: float) -> 
         client.wait_condition("postgresql.cnpg.io/v1", "Cluster", name, "Ready", namespace, timeout=60)
         version = demo_checks.server_version(platform.cnpg.postgres(namespace, name))
         step.detail = f"Cluster {namespace}/{name} is Ready: PostgreSQL {version}"
-    _apply_domains(screen, client)
+    _apply(screen, client)
     _show_database(screen, client, platform)
     _show_orders(screen, platform)
+    _show_workflow(screen, client, servers, platform)
     environment = demo_release.write_environment(client, kubeconfig, directory)
-    screen.title("Two Domains fail, as they should, and say why")
+    settings = {name: demo_release.write_settings(client, directory, name) for name in OPERATORS}
+    screen.title("Three fail, as they should, and say why")
     for name in sorted(FAILING):
         short = name.partition("/")[2]
-        screen.command(f"domain-operator explain {short} -n {SHOP}")
-        screen.output(demo_release.explain(kubeconfig, SHOP, short, directory / "settings.yaml"))
+        operator = "process" if client.find(API, "Process", short, SHOP) else "domain"
+        screen.command(f"{operator}-operator explain {short} -n {SHOP}")
+        screen.output(demo_release.explain(kubeconfig, SHOP, short, settings[operator], operator))
         screen.console.print()
     screen.text(f"All of it took {time.monotonic() - began:.0f} s, and every check held.", "green")
     stay(screen, client, environment, _try_out(client))
 
 
-def _apply_domains(screen: Screen, client: KubeClient) -> None:
-    files = domain_files()
+def _apply(screen: Screen, client: KubeClient) -> None:
+    files = resource_files()
     screen.title("kubectl apply -f examples -f examples/failing")
     applied = time.monotonic()
     for file in files:
         client.apply_file(file)
     try:
-        domains = screen.follow(lambda: client.list(API, "Domain"), at_rest, timeout=_READY_SECONDS)
+        found = screen.follow(lambda: _resources(client), at_rest, timeout=_READY_SECONDS)
     except TimeoutError as error:
-        raise DemoError(f"{error}: {'; '.join(unfinished(client.list(API, 'Domain')))}") from error
-    good = len(domains) - len(FAILING)
-    screen.text(f"{good} Domains Ready, {len(FAILING)} refused for a reason, in {time.monotonic() - applied:.1f} s")
+        raise DemoError(f"{error}: {'; '.join(unfinished(_resources(client)))}") from error
+    good = len(found) - len(FAILING)
+    screen.text(f"{good} Ready, {len(FAILING)} refused for a reason, in {time.monotonic() - applied:.1f} s")
+
+
+def _resources(client: KubeClient) -> list[Object]:
+    """Every resource that the examples have."""
+    return [each for kind in KINDS for each in client.list(API, kind)]
 
 
 def _show_database(screen: Screen, client: KubeClient, platform: Platform) -> None:
@@ -244,12 +262,26 @@ def _show_orders(screen: Screen, platform: Platform) -> None:
         screen.output(f"{exchange.status} {exchange.answer}")
 
 
+def _show_workflow(screen: Screen, client: KubeClient, servers: Servers, platform: Platform) -> None:
+    """A workflow of the definition, executed by the pods that the operator deployed, and its trace in the Domain."""
+    process = client.get(API, "Process", "order-to-cash", SHOP)
+    definition, queue = process["status"]["definition"], process["spec"]["temporal"]["taskQueue"]
+    screen.title(
+        f"A workflow on Temporal: definition {definition['id']} version {definition['version']}, queue {queue}"
+    )
+    done = demo_processes.run_workflow(servers.temporal.address, queue, screen.text)
+    if not done.variables.get("booked"):
+        raise DemoError(f"workflow {done.workflow} ended, but the Domain does not list its order: {done.variables}")
+    screen.text(f"completed: the order is paid, and Domain orders lists it: {done.variables['order']}")
+
+
 def _try_out(client: KubeClient) -> list[tuple[str, str]]:
     """Commands for the other terminal, each with what it is good for."""
     return [
         ("every Ameide resource; -o wide has the message", "kubectl get ameide -A"),
         ("conditions and Events", f"kubectl describe domain orders -n {SHOP}"),
         ("why is it not Ready?", f"domain-operator explain returns -n {SHOP}"),
+        ("why does a Process not start?", f"process-operator explain dunning -n {SHOP}"),
         ("what a manifest compiles to, offline", "domain-operator render -f examples/orders.yaml"),
         ("what applying it would change", "domain-operator diff -f examples/orders.yaml"),
         ("a new release", _patch("orders", "image", "ghcr.io/ameide/hostnode-orders:1.1.1")),
@@ -294,7 +326,7 @@ def stay(screen: Screen, client: KubeClient, environment: Path, commands: Sequen
 
 def _read(client: KubeClient) -> list[Object]:
     try:
-        return client.list(API, "Domain")
+        return _resources(client)
     except (ApiError, UnavailableError):
         # Whoever restarts or breaks the cluster in the other terminal sees it there.
         return []

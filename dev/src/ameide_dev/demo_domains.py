@@ -1,4 +1,4 @@
-"""The demo's Domains: which manifests they are in, what becomes of each, and whether they are there yet."""
+"""The demo's resources: which manifests they are in, what becomes of each, and whether they are there yet."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 API = "ameide.io/v1"
 SHOP = "shop"
 CLUSTER = ("databases", "main")
-FAILING = {f"{SHOP}/returns": "MigrationFailed", f"{SHOP}/storefront": "ImageNotAllowed"}
-"""The Domains of `examples/failing` and the reason that each of them ends with."""
+KINDS = ("Domain", "Process")
+FAILING = {
+    f"{SHOP}/dunning": "DefinitionInvalid",
+    f"{SHOP}/returns": "MigrationFailed",
+    f"{SHOP}/storefront": "ImageNotAllowed",
+}
+"""The resources of `examples/failing` and the reason that each of them ends with."""
 
-_HOPELESS = frozenset({"InvalidSpec", "ImageNotAllowed", "MigrationFailed"})
-"""Reasons with which a Domain does not become Ready by waiting."""
+_HOPELESS = frozenset({"DefinitionInvalid", "InvalidSpec", "ImageNotAllowed", "MigrationFailed"})
+"""Reasons with which a resource does not become Ready by waiting."""
 
 
 class DemoError(Exception):
@@ -30,24 +35,25 @@ class RefusalError(DemoError):
     """The demo did not begin; the message says why not, and what to do."""
 
 
-def domain_files() -> list[Path]:
-    """The manifests of the examples' Domains: those that work, then those that fail."""
-    return [*sorted(EXAMPLES.glob("[!0-9]*.yaml")), *sorted(EXAMPLES.glob("failing/*.yaml"))]
+def resource_files(kinds: Sequence[str] = KINDS) -> list[Path]:
+    """The manifests of the examples' resources of these kinds: those that work, then those that fail."""
+    files = [*sorted(EXAMPLES.glob("[!0-9]*.yaml")), *sorted(EXAMPLES.glob("failing/*.yaml"))]
+    return [file for file in files if any(f"\nkind: {kind}\n" in file.read_text() for kind in kinds)]
 
 
 def at_rest(domains: Sequence[Object]) -> bool:
-    """Whether every Domain is Ready, or has failed as it should. Raises DemoError for one that failed otherwise."""
+    """Whether every resource is Ready, or has failed as it should. Raises DemoError for one that failed otherwise."""
     for domain in domains:
         ready = condition_of(domain, "Ready")
         if ready is None or key(domain) in FAILING or not _is_current(domain, ready):
             continue
         if ready["reason"] in _HOPELESS:
-            raise DemoError(f"Domain {key(domain)} is not Ready: {ready['reason']}: {ready['message']}")
+            raise DemoError(f"{domain['kind']} {key(domain)} is not Ready: {ready['reason']}: {ready['message']}")
     return not unfinished(domains)
 
 
 def unfinished(domains: Sequence[Object]) -> list[str]:
-    """What is still awaited, in a sentence for each Domain."""
+    """What is still awaited, in a sentence for each resource."""
     sentences = []
     for domain in domains:
         ready, expected = condition_of(domain, "Ready"), FAILING.get(key(domain))

@@ -31,7 +31,7 @@ from ameide_dev.demo_domains import (
     DemoError,
     RefusalError,
     at_rest,
-    domain_files,
+    resource_files,
     unfinished,
 )
 from ameide_dev.demo_screen import Screen, key
@@ -102,12 +102,14 @@ def _walk(demo: _Demo, image: str) -> None:
     _make_namespaces(demo, (SHOP, CLUSTER[0]) if host_node else (SHOP,))
     with screen.step("operator", "looking for the release, else installing it") as step:
         ours, step.detail = _operator(demo, image, host_node)
-    files = domain_files() if host_node else [EXAMPLES / "catalog.yaml"]
+    files = resource_files(("Domain",)) if host_node else [EXAMPLES / "catalog.yaml"]
     if not ours:
         # The image that one of them is refused for may well be allowed by the settings of this release.
         files = [file for file in files if file.parent == EXAMPLES]
     if not host_node:
         screen.text("Only examples/catalog.yaml: the others need the PostgreSQL and the host node of a local platform.")
+    else:
+        screen.text("Domains only: Processes need the Temporal that a demo of its own platform starts.")
     screen.title(f"kubectl apply -f {' -f '.join(str(file.relative_to(EXAMPLES.parent)) for file in files)}")
     if host_node:
         client.apply_file(EXAMPLES / "10-cluster.yaml")
@@ -146,13 +148,15 @@ def _operator(demo: _Demo, image: str, host_node: bool) -> tuple[bool, str]:
     """See that an operator looks after the namespace; returns whether its settings are the demo's, and who it is."""
     if demo_release.is_installed(demo.kubeconfig):
         return False, f"the release {RELEASE} that this cluster has already"
-    values: dict[str, Any] = {"watch": {"namespaces": [SHOP], "databaseNamespaces": [CLUSTER[0]] if host_node else []}}
+    values: dict[str, Any] = {
+        "watch": {"namespaces": [SHOP], "referencedNamespaces": [CLUSTER[0]] if host_node else []}
+    }
     if image:
-        values["operators"] = {"domain": {"image": _image_values(image)}}
+        values["operators"] = {"domain": {"image": _image_values(image)}, "process": {"enabled": False}}
     elif host_node:
-        values.update(demo_release.HOST_NODE_VALUES)
+        values.update(demo_release.host_node_values())
     else:
-        values["defaults"] = {"replicas": 0}
+        values |= {"defaults": {"replicas": 0}, "operators": {"process": {"enabled": False}}}
     if demo.client.find("v1", "Namespace", SYSTEM) is None:
         demo.made.callback(demo.client.delete, "v1", "Namespace", SYSTEM, wait=_GONE_SECONDS, missing_ok=True)
     demo.made.callback(demo_release.uninstall, demo.kubeconfig)

@@ -19,23 +19,31 @@ from ameide_dev.processes import clean_environment
 
 OPERATOR = f"{RELEASE}-domain"
 """The Deployment, ServiceAccount, ConfigMap and Lease of the Domain operator."""
+OPERATORS = ("domain", "process")
 
 _TIMEOUT = 120
 
-HOST_NODE_VALUES: Mapping[str, Any] = {
-    "operators": {
-        "domain": {
-            "image": {"repository": "ameide/hostnode-domain-operator", "tag": "checkout"},
-            # Processes of the host node share this machine's ports, so each listens on its pod's own address.
-            "env": [{"name": "AMEIDE_HTTP__HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
-        }
-    },
-    "settings": {
-        "images": {"allowed": ["ghcr.io/ameide/*"]},
-        "database": {"clientImage": "ghcr.io/ameide/hostnode-postgres:18"},
-    },
-}
-"""The chart's values on the local platform: its Deployment runs the operator of this checkout, on the host node."""
+_SETTINGS: Mapping[str, Any] = {"images": {"allowed": ["ghcr.io/ameide/*"]}}
+_DOMAIN: Mapping[str, Any] = {"settings": {"database": {"clientImage": "ghcr.io/ameide/hostnode-postgres:18"}}}
+
+
+def host_node_values(process: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The chart's values on the local platform: its Deployments run the operators of this checkout, on the host node.
+
+    process: the block of the Process operator; without it there is none.
+    """
+    blocks = {"domain": _DOMAIN, "process": process if process is not None else {"enabled": False}}
+    return {
+        "operators": {name: _on_host_node(name, block) for name, block in blocks.items()},
+        "settings": _SETTINGS,
+    }
+
+
+def _on_host_node(operator: str, block: Mapping[str, Any]) -> dict[str, Any]:
+    # Processes of the host node share this machine's ports, so each listens on its pod's own address.
+    address = {"name": "AMEIDE_HTTP__HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    image = {"repository": f"ameide/hostnode-{operator}-operator", "tag": "checkout"}
+    return {**block, "image": image, "env": [address, *block.get("env", ())]}
 
 
 class ReleaseError(Exception):
@@ -80,10 +88,10 @@ def leader(client: KubeClient) -> str:
     return holder.rpartition("_")[0] or holder
 
 
-def write_settings(client: KubeClient, directory: Path) -> Path:
-    """The release's operator settings as a file, for the subcommands that judge by them. Returns its path."""
-    file = directory / "settings.yaml"
-    file.write_text(client.get("v1", "ConfigMap", OPERATOR, NAMESPACE)["data"]["settings.yaml"])
+def write_settings(client: KubeClient, directory: Path, operator: str = "domain") -> Path:
+    """The settings of an operator of the release as a file, for the subcommands that judge by them; its path."""
+    file = directory / ("settings.yaml" if operator == "domain" else f"{operator}-settings.yaml")
+    file.write_text(client.get("v1", "ConfigMap", f"{RELEASE}-{operator}", NAMESPACE)["data"]["settings.yaml"])
     return file
 
 
@@ -103,13 +111,16 @@ def write_environment(client: KubeClient, kubeconfig: Path, directory: Path) -> 
     return file
 
 
-def explain(kubeconfig: Path, namespace: str, name: str, settings: Path) -> str:
-    """What `domain-operator explain` says about a Domain. Raises ReleaseError when it could not find out."""
-    program = Path(sys.executable).parent / "domain-operator"
+def explain(kubeconfig: Path, namespace: str, name: str, settings: Path, operator: str = "domain") -> str:
+    """What `domain-operator explain` says about a Domain, or another operator about a resource of its kind.
+
+    Raises ReleaseError when it could not find out.
+    """
+    program = Path(sys.executable).parent / f"{operator}-operator"
     command = [str(program), "explain", name, "-n", namespace, "--kubeconfig", str(kubeconfig)]
     env = clean_environment({"AMEIDE_SETTINGS_FILE": str(settings), "COLUMNS": "110"})
     result = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     # 0: it is Ready, 1: it is not; both are answers.
     if result.returncode not in (0, 1) or not result.stdout:
-        raise ReleaseError(f"domain-operator explain {name} failed: {result.stderr.strip()}")
+        raise ReleaseError(f"{program.name} explain {name} failed: {result.stderr.strip()}")
     return result.stdout

@@ -1,4 +1,4 @@
-"""What the demo shows: steps with their times, the live table of Domains, and blocks of output between them."""
+"""What the demo shows: steps with their times, the live table of resources, and blocks of output between them."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Screen:
         remark: str = "",
         interval: float = 0.25,
     ) -> list[Object]:
-        """Show Domains until `done` says so; returns the last reading. `timeout` in seconds, None for no end.
+        """Show resources until `done` says so; returns the last reading. `timeout` in seconds, None for no end.
 
         Raises TimeoutError; what `read` raises is shown and tried again until the time is up.
         """
@@ -130,17 +130,17 @@ class Screen:
                 if done(domains):
                     return domains
                 if deadline is not None and time.monotonic() > deadline:
-                    raise TimeoutError(f"not all Domains came to rest within {timeout:g} s")
+                    raise TimeoutError(f"not everything came to rest within {timeout:g} s")
                 time.sleep(interval)
                 domains = read()
 
     def _print_changes(self, domains: Sequence[Object], seen: dict[str, str]) -> None:
         for domain in domains:
-            name, (ready, reason, migration, message) = key(domain), summary(domain)
-            line = f"Ready={ready} {reason}" + (f", migration {migration}" if migration else "")
+            name, (ready, reason, runs, message) = f"{domain['kind']} {key(domain)}", summary(domain)
+            line = f"Ready={ready} {reason}" + (f", {runs}" if runs else "")
             if seen.get(name) != line:
                 seen[name] = line
-                self.text(f"{name:<18} {line:<60} {_shortened(message)}".rstrip())
+                self.text(f"{name:<26} {line:<60} {_shortened(message)}".rstrip())
 
 
 class _Nothing:
@@ -159,12 +159,20 @@ def key(domain: Mapping[str, Any]) -> str:
 
 
 def summary(domain: Object) -> tuple[str, str, str, str]:
-    """(Ready's status, its reason, the schema's version or the migration's state, what keeps it from being Ready)."""
+    """(Ready's status, its reason, which schema or definition it runs on, what keeps it from being Ready)."""
     current = condition_of(domain, "Ready")
     if current is None:
         return "-", "-", "", "waiting for the operator"
     message = current.get("message", "") if current["status"] != "True" else ""
-    return current["status"], current["reason"], _migration(domain), message
+    return current["status"], current["reason"], _runs(domain), message
+
+
+def _runs(resource: Object) -> str:
+    """The version of a Domain's schema, or its migration's state; that of a Process's definition."""
+    if resource["kind"] == "Process":
+        version = ((resource.get("status") or {}).get("definition") or {}).get("version")
+        return f"definition {version}" if version else ""
+    return _migration(resource)
 
 
 def _migration(domain: Object) -> str:
@@ -173,30 +181,31 @@ def _migration(domain: Object) -> str:
     state = condition_of(domain, "MigrationSucceeded")
     version = ((domain.get("status") or {}).get("db") or {}).get("migrationVersion")
     if state is not None and state["status"] == "True":
-        return f"version {version}" if version else "done"
-    return str(state["reason"]) if state is not None else "-"
+        return f"schema {version}" if version else "migrated"
+    return str(state["reason"]) if state is not None else ""
 
 
 def _frame(domains: Sequence[Object], remark: str, width: int) -> RenderableType:
     """The table, and below it, where it is too narrow for them, the messages; it has to fit on the screen."""
     wide = width >= _WIDE
     table = Table(box=box.SIMPLE_HEAD, border_style="dim", header_style="bold", padding=(0, 1), show_edge=False)
-    for name in ("Domain", "Ready", "Reason", "Migration", "Pods", "Age"):
+    for name in ("Kind", "Name", "Ready", "Reason", "Runs", "Pods", "Age"):
         table.add_column(name, no_wrap=True, justify="right" if name == "Age" else "left")
     if wide:
         table.add_column("Message", overflow="fold", ratio=1)
     messages = []
-    for domain in sorted(domains, key=key):
-        ready, reason, migration, message = summary(domain)
+    for domain in sorted(domains, key=lambda each: (each["kind"], key(each))):
+        ready, reason, runs, message = summary(domain)
         workload = (domain.get("status") or {}).get("workload") or {}
         pods = f"{workload.get('readyReplicas', 0)}/{workload['desiredReplicas']}" if workload.get("name") else "-"
-        # Under way is no failure yet: only a Domain whose migration or rollout has ended badly is shown in red.
+        # Under way is no failure yet: only one whose migration or rollout has ended badly is shown in red.
         colour = _TRANSIENT if _under_way(domain) else _COLOURS.get(ready, "dim")
         row: list[RenderableType] = [
+            domain["kind"],
             key(domain),
             Text(ready, colour),
             Text(reason, colour),
-            migration or "-",
+            runs or "-",
             pods,
             _age(domain),
         ]

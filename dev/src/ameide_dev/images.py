@@ -16,6 +16,7 @@ from ameide_dev.postgres import find_binaries
 
 PREFIX = "hostnode-"
 IMAGES = Path(__file__).parents[2] / "images"
+PROCESS_WORKER = Path(__file__).parents[3] / "examples" / "process-worker" / "src"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,15 @@ def _orders(tag: str) -> Image:
     return Image(entrypoint=(sys.executable, str(IMAGES / "orders" / "app.py")), env={"ORDERS_VERSION": tag})
 
 
+def _process_worker(tag: str) -> Image:
+    """The example worker of Processes; tags ending -crash exit at once, -nopoll are healthy but never poll."""
+    fault = next((fault for fault in ("crash", "nopoll") if tag.endswith(f"-{fault}")), None)
+    broken = (str(IMAGES / "process-worker" / "broken.py"), fault) if fault else None
+    return Image(
+        entrypoint=(sys.executable, *(broken or ("-m", "process_worker"))), env={"PYTHONPATH": str(PROCESS_WORKER)}
+    )
+
+
 def _postgres(_: str) -> Image:
     return Image(path=(find_binaries(),))
 
@@ -126,5 +136,6 @@ _BUILT_IN: Mapping[str, Maker] = {
     "flyway-migrator": migrations(IMAGES / "orders-migrations"),
     "orders": _orders,
     "postgres": _postgres,
+    "process-worker": _process_worker,
     "python": _python,
 }

@@ -4,15 +4,23 @@ Load it from the root conftest: `pytest_plugins = ["ameide_dev.pytest_plugin"]`.
 is marked `platform`, so `-m "not platform"` leaves the quick tests.
 """
 
+from __future__ import annotations
+
 import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ameide_dev.client import ApiError, KubeClient, UnknownKindError
 from ameide_dev.platform import Platform
+
+if TYPE_CHECKING:
+    from ameide_dev.keycloak_realm import Realm
+    from ameide_dev.keycloak_shared import SharedKeycloak
+    from ameide_dev.temporal import TemporalServer
 
 # A tenant for namespaces whose test does not care which.
 TENANT_LABEL = "ameide.io/tenant-id"
@@ -40,6 +48,51 @@ def platform() -> Iterator[Platform]:
 def kube(platform: Platform) -> KubeClient:
     """A client with all rights on the platform's cluster."""
     return platform.client
+
+
+@pytest.fixture(scope="session")
+def temporal() -> Iterator[TemporalServer]:
+    """A Temporal server, started for the first test that needs it. Tests share it, each with a namespace of its own,
+    and leave it running."""
+    from ameide_dev.temporal import TemporalServer  # brings a large SDK along, which few tests need
+
+    with TemporalServer("tests") as running:
+        yield running
+
+
+_keycloak_key = pytest.StashKey["SharedKeycloak"]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start what takes long to start, where a test wants it: it comes up while others run."""
+    wanted = any("keycloak" in getattr(item, "fixturenames", ()) for item in session.items)
+    if wanted and not session.config.option.collectonly:
+        from ameide_dev.keycloak_shared import SharedKeycloak
+
+        session.config.stash[_keycloak_key] = SharedKeycloak()
+        session.config.stash[_keycloak_key].start()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let go of what was started for tests that were never run."""
+    if server := config.stash.get(_keycloak_key, None):
+        server.release()
+
+
+@pytest.fixture(scope="session")
+def keycloak(pytestconfig: pytest.Config) -> SharedKeycloak:
+    """A Keycloak, one for all workers. Tests leave it running; those that may not have one of their own."""
+    server = pytestconfig.stash[_keycloak_key]
+    server.wait_ready()
+    return server
+
+
+@pytest.fixture
+def realm(keycloak: SharedKeycloak) -> Iterator[Realm]:
+    """A realm of the test's own, deleted after it."""
+    made = keycloak.admin.create_realm()
+    yield made
+    made.delete()
 
 
 @pytest.fixture

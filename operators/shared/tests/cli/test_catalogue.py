@@ -19,6 +19,10 @@ GOOD_NEWS = {
     Reason.NotRequired,
     Reason.DatabaseReady,
     Reason.MigrationComplete,
+    Reason.DefinitionReady,
+    Reason.DependenciesReady,
+    Reason.TemporalReady,
+    Reason.WorkersPolling,
     Reason.NoFailure,
     Reason.ScaledToZero,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,14 +38,29 @@ def read_text(path: str) -> str:
 
 
 def files_of(path: str) -> list[str]:
-    """A file itself; the YAML and JSON files below a directory, in order."""
+    """A file itself; the YAML and JSON files below a directory, in order, but for BPMN definitions."""
     root = Path(path)
     if path == STDIN or not root.is_dir():
         return [path]
-    found = sorted(str(file) for file in root.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+    found = sorted(
+        str(file)
+        for file in root.rglob("*")
+        if file.suffix in _SUFFIXES and file.is_file() and not _is_definition(file)
+    )
     if not found:
         raise Trouble(f"{path}: holds no {', '.join(_SUFFIXES)} files")
     return found
+
+
+def _is_definition(file: Path) -> bool:
+    """Whether a file holds a BPMN definition as JSON: it may lie beside the manifests that refer to it."""
+    if file.suffix != ".json":
+        return False
+    try:
+        content = json.loads(file.read_bytes())
+    except ValueError:
+        return False  # whoever reads it says what is wrong with it
+    return isinstance(content, dict) and str(content.get("$type", "")).startswith("bpmn:")
 
 
 def read(definition: Definition, paths: Sequence[str], namespace: str = "default") -> Given:

@@ -1,0 +1,1 @@
+"""The Transformation API: what definitions are, the published contract, and how to follow changes."""

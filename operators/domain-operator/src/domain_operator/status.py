@@ -29,7 +29,7 @@ def status(manifest: Manifest, observed: Observed, plan: Plan, outcome: Outcome,
     deleting = bool(manifest["metadata"].get("deletionTimestamp"))
     extra = [] if deleting else [_migration_failed(plan)]
     own = {"db": _db(plan.facts.get("binding"), plan.facts.get("migration") or {})}
-    fields = common_fields(manifest, observed, plan, BACKEND, own)
+    fields = common_fields(manifest, observed, plan, outcome, BACKEND, own)
     return compose(manifest, stages, now, more_conditions=[*extra, *paused_condition(manifest)], fields=fields)
 
 

@@ -31,7 +31,7 @@ def status(manifest: Manifest, observed: Observed, plan: Plan, outcome: Outcome,
         "definition": _definition(observed, plan, previous.get("definition") or {}) if compiled else None,
         "temporal": _temporal(observed, previous.get("temporal") or {}),
     }
-    fields = common_fields(manifest, observed, plan, BACKEND, own)
+    fields = common_fields(manifest, observed, plan, outcome, BACKEND, own)
     if "deletion" in plan.facts:
         fields |= {"temporal": own["temporal"], "deletion": dict(plan.facts["deletion"])}
     return compose(manifest, stages, now, more_conditions=paused_condition(manifest), fields=fields)

@@ -83,9 +83,10 @@ class Converger:
         """Carry out the actions in order. `resource` is the primary, whose uid owns the children."""
         failures: list[Failure] = []
         written = 0
+        objects: list[Manifest] = []
         for action in plan.actions:
             try:
-                written += await self._act(resource, action)
+                written += await self._act(resource, action, objects)
             except (ApiError, ChildConflict, ImmutableField, MissingSourceError, ExternalError) as error:
                 failure = explain(action, error)
                 failures.append(failure)
@@ -96,23 +97,23 @@ class Converger:
                     break  # nothing outside before its removal is assured, no pod before its borders are there
             except SourceChangedError as changed:
                 log.debug("%s: %s", describe(action), changed)
-        return Outcome(tuple(failures), written)
+        return Outcome(tuple(failures), written, tuple(objects))
 
-    async def _act(self, resource: Manifest, action: Action) -> int:
-        """Carry out one action; how many requests changed something."""
+    async def _act(self, resource: Manifest, action: Action, objects: list[Manifest]) -> int:
+        """Carry out one action; how many requests changed something. Children that were written go into `objects`."""
         uid = resource["metadata"]["uid"]
         match action:
             case Ensure():
                 result = await apply.ensure(
                     self._client, self._cache, action.manifest, uid, create_only=action.create_only
                 )
-                return int(result.changed)
+                return _written(result, objects)
             case EnsureSecret():
                 manifest = self._filled(action)
                 result = await apply.ensure(
                     self._client, self._cache, manifest, uid, rebuild=lambda: self._filled(action)
                 )
-                return int(result.changed)
+                return _written(result, objects)
             case Delete():
                 live = self._cache.get(action.resource, action.key)
                 if live is not None and live["metadata"].get("deletionTimestamp"):
@@ -211,6 +212,16 @@ class Converger:
                 return quote(found, safe="") if value.quoted else found
             case _:
                 return "".join(part if isinstance(part, str) else self._value(part) for part in value.parts)
+
+
+_OF_STATUS = ("apiVersion", "kind", "metadata", "status")
+
+
+def _written(result: apply.Result, objects: list[Manifest]) -> int:
+    """Note an object that was written, as far as status may look at it: content, of Secrets above all, stays here."""
+    if result.changed:
+        objects.append({key: result.object[key] for key in _OF_STATUS if key in result.object})
+    return int(result.changed)
 
 
 def _without(names: list[str], name: str) -> list[str]:

@@ -190,7 +190,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What converge did: failures are data; `written` counts requests that changed something."""
+    """What converge did: failures are data; `written` counts requests that changed something.
+
+    `objects` are the children that it wrote as the API server then had them, without their content.
+    """
 
     failures: tuple[Failure, ...] = ()
     written: int = 0
+    objects: tuple[Mapping[str, Any], ...] = ()

@@ -56,6 +56,13 @@ class CanaryRollout(DeploymentRollout, Protocol):
     def revision_history_limit(self) -> int: ...
 
 
+class Scales(Protocol):
+    """What an autoscaler is asked for."""
+
+    @property
+    def min_replicas(self) -> int: ...
+
+
 class RollsOut(Protocol):
     """What is read of a spec here."""
 
@@ -63,7 +70,7 @@ class RollsOut(Protocol):
     def replicas(self) -> int | None: ...
 
     @property
-    def autoscaling(self) -> object | None: ...
+    def autoscaling(self) -> Scales | None: ...
 
     @property
     def rollout(self) -> CanaryRollout: ...
@@ -325,7 +332,11 @@ def workload_stage(workload: Workload, template: PodTemplate | None, replicas: i
             f"{what} is moving to revision {wanted[0]}",
             object=what,
         )
-    if replicas is not None and (live.get("spec") or {}).get("replicas") != replicas:
+    count = (live.get("spec") or {}).get("replicas")
+    if replicas is None and workload.spec.autoscaling is not None and count:
+        # It starts with one pod, which its autoscaler is about to raise: being Ready in between would be a flap.
+        replicas = max(count, workload.spec.autoscaling.min_replicas)
+    if replicas is not None and count != replicas:
         return Stage(v.WORKLOAD_READY, State.PROGRESSING, Reason.RolloutInProgress, f"{what} is scaling", object=what)
     pods = pods_of(workload, v.TRACK_STABLE)
     state = workload_state(live, pods)

@@ -118,7 +118,7 @@ def _run(ctx: Context, binding: Binding, key: str, current: Revision | None, pru
                 object=running,
             )
             return Migration(stage, key, actions=prune, facts=_recorded(ctx))
-        stage = _running(what, f"migration Job {name} is being started")
+        stage = _running(what, f"migration Job {name} is running")
         create = Ensure(migration_job(ctx, binding, name, key), f"migrate to {ctx.spec.image}", create_only=True)
         return Migration(stage, key, actions=(create, *prune), facts=_recorded(ctx))
     state = job_state(live, ctx.observed.pods_of_job(name))

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ameide_shared.builders.inputs import PodProfile
-from ameide_shared.kube.resources import DEPLOYMENT, Manifest
+from ameide_shared.kube.resources import DEPLOYMENT, Manifest, key_of
 from ameide_shared.observed import Observed
-from ameide_shared.plan import Ensure, EnsureSecret, Plan
+from ameide_shared.plan import Ensure, EnsureSecret, Outcome, Plan
 from ameide_shared.status import child_entry
 from ameide_shared.workload import workload_state
 
 
 def common_fields(
-    manifest: Manifest, observed: Observed, plan: Plan, pods: PodProfile, own: Mapping[str, Any]
+    manifest: Manifest, observed: Observed, plan: Plan, outcome: Outcome, pods: PodProfile, own: Mapping[str, Any]
 ) -> dict[str, Any]:
     """`revision`, `workload`, `endpoints`, `canary` and `children`, with `own`, the fields of the kind, among them.
 
@@ -37,7 +37,7 @@ def common_fields(
         "endpoints": endpoints(f"{child}.{namespace}.svc", pods),
         **own,
         "canary": dict(plan.facts["canary"]),
-        "children": children_of(observed, plan),
+        "children": children_of(observed, plan, outcome),
     }
 
 
@@ -49,11 +49,12 @@ def endpoints(host: str, pods: PodProfile) -> dict[str, str]:
     }
 
 
-def children_of(observed: Observed, plan: Plan) -> list[dict[str, Any]]:
-    """What the plan asks for, and how the cluster has it."""
-    entries = [
-        child_entry(action.manifest, observed.objects.get(action.resource, action.key.namespace, action.key.name))
-        for action in plan.actions
-        if isinstance(action, (Ensure, EnsureSecret))
-    ]
+def children_of(observed: Observed, plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:
+    """What the plan asks for, and how the cluster has it after the plan was carried out."""
+    written = {(live["kind"], key_of(live)): live for live in outcome.objects}
+    entries = []
+    for action in plan.actions:
+        if isinstance(action, (Ensure, EnsureSecret)):
+            seen = observed.objects.get(action.resource, action.key.namespace, action.key.name)
+            entries.append(child_entry(action.manifest, written.get((action.resource.kind, action.key), seen)))
     return sorted(entries, key=lambda entry: (entry["kind"], entry["namespace"], entry["name"]))

@@ -11,7 +11,7 @@ from temporalio import workflow
 
 from process_worker.engine import Engine, discard
 from process_worker.errors import BpmnError, TransactionCancelledError, incident
-from process_worker.joins import complete
+from process_worker.gateways import Arrivals, leave
 from process_worker.listen import AWAITED, Listener
 from process_worker.tables import Element
 from process_worker.variables import Variables
@@ -54,7 +54,7 @@ class Scope:
     host: Work | None = None
     completed: list[Completed] = field(default_factory=list)
     _tokens: dict[int, Token] = field(default_factory=dict)
-    _arrivals: dict[str, dict[str, int]] = field(default_factory=dict)
+    _arrivals: Arrivals = field(default_factory=Arrivals)
     _listening: list[asyncio.Task[None]] = field(default_factory=list)
     _outcome: asyncio.Future[Interruption | None] = field(init=False)
 
@@ -109,7 +109,7 @@ class Scope:
             while True:
                 element = self.engine.element(token.at)
                 if leaving:
-                    flows, leaving = self._flows_out(element), False
+                    flows, leaving = leave(self.engine.table, element, self.variables), False
                 else:
                     self.engine.step(element)
                     flows = await self._perform(element, flow)
@@ -130,9 +130,9 @@ class Scope:
         self._release_joins()
         if self._tokens or self._outcome.done():
             return
-        if stuck := [gateway for gateway, arrived in self._arrivals.items() if any(arrived.values())]:
+        if gateway := self._arrivals.waiting():
             self._outcome.set_exception(
-                incident("StuckAtJoin", f"no token can reach the other incoming flows of gateway {stuck[0]!r} any more")
+                incident("StuckAtJoin", f"no token can reach the other incoming flows of gateway {gateway!r} any more")
             )
         else:
             self._outcome.set_result(None)
@@ -149,9 +149,10 @@ class Scope:
         """Do what the element stands for; returns the flows to take, none when the token ends here."""
         match element["kind"]:
             case "parallelGateway" | "inclusiveGateway" if len(element["incoming"]) > 1 and flow is not None:
-                return self._flows_out(element) if self._arrive(element, flow) else []
+                go_on = self._arrivals.arrive(element, flow)
+                return leave(self.engine.table, element, self.variables) if go_on else []
             case "startEvent" | "parallelGateway" | "inclusiveGateway" | "exclusiveGateway":
-                return self._flows_out(element)
+                return leave(self.engine.table, element, self.variables)
             case "eventBasedGateway":
                 return await self._first_event(element)
             case "intermediateCatchEvent":
@@ -165,64 +166,10 @@ class Scope:
 
     # Gateways.
 
-    def _flows_out(self, element: Element) -> list[str]:
-        flows = self.engine.table["flows"]
-        if element["kind"] == "exclusiveGateway":
-            for flow in element["outgoing"]:
-                if len(element["outgoing"]) == 1 or self.variables.holds(flows[flow].get("condition")):
-                    return [flow]
-            return self._default(element)
-        if element["kind"] == "inclusiveGateway" and len(element["outgoing"]) > 1:
-            chosen = [flow for flow in element["outgoing"] if self.variables.holds(flows[flow].get("condition"))]
-            return chosen or self._default(element)
-        return list(element["outgoing"])
-
-    def _default(self, element: Element) -> list[str]:
-        if "default" in element:
-            return [element["default"]]
-        raise incident(
-            "NoFlowTaken", f"no condition of gateway {element['id']!r} holds and it has no default flow; add one"
-        )
-
-    def after(self, element: Element) -> list[str]:
-        """The flows to take after an activity: those whose condition holds or that have none, else the default."""
-        flows = self.engine.table["flows"]
-        chosen = [
-            flow
-            for flow in element["outgoing"]
-            if flow != element.get("default")
-            and ("condition" not in flows[flow] or self.variables.holds(flows[flow]["condition"]))
-        ]
-        if not chosen and element["outgoing"]:
-            return self._default(element)
-        return chosen
-
-    def _arrive(self, gateway: Element, flow: str) -> bool:
-        """Note a token at a joining gateway, which takes it; whether the gateway goes on now, with this token."""
-        arrived = self._arrivals.setdefault(gateway["id"], {})
-        arrived[flow] = arrived.get(flow, 0) + 1
-        # An inclusive gateway looks at all other tokens, so it is decided when this one has come to rest.
-        if gateway["kind"] == "inclusiveGateway" or not all(arrived.get(each) for each in gateway["incoming"]):
-            return False
-        self._take(gateway)
-        return True
-
-    def _take(self, gateway: Element) -> None:
-        arrived = self._arrivals[gateway["id"]]
-        for flow in gateway["incoming"]:
-            if arrived.get(flow):
-                arrived[flow] -= 1
-
     def _release_joins(self) -> None:
-        for identity, arrived in list(self._arrivals.items()):
-            gateway = self.engine.element(identity)
-            if gateway["kind"] != "inclusiveGateway":
-                continue
-            places = [token.at for token in self._tokens.values()]
-            # A token that is just entering or leaving the gateway is looked at when it has done so.
-            if identity not in places and complete(arrived, self.engine.reach(gateway), places):
-                self._take(gateway)
-                self.spawn(identity, leaving=True)
+        places = [token.at for token in self._tokens.values()]
+        for identity in self._arrivals.released(self.engine, places):
+            self.spawn(identity, leaving=True)
 
     async def _first_event(self, gateway: Element) -> list[str]:
         elements = [self.engine.element(self.engine.target(flow)) for flow in gateway["outgoing"]]
@@ -245,7 +192,7 @@ class Scope:
         occurrence = first.result()
         self.engine.step(element)
         self.variables.outputs(element.get("outputs", ()), occurrence.payload if occurrence else None)
-        return self.after(element)
+        return leave(self.engine.table, element, self.variables)
 
     # Events.
 

@@ -10,6 +10,7 @@ from temporalio import workflow
 
 from process_worker.engine import Active, discard
 from process_worker.errors import BpmnError, TransactionCancelledError, incident
+from process_worker.gateways import leave
 from process_worker.listen import AWAITED, Listener
 from process_worker.tables import Element
 from process_worker.variables import Variables
@@ -52,7 +53,7 @@ class Work:
                 await workflow.wait(ends, return_when=asyncio.FIRST_COMPLETED)
                 if task.done():
                     await task
-                    return self.scope.after(self.element) if self.element["outgoing"] else []
+                    return leave(self.scope.engine.table, self.element, self.scope.variables)
                 caught = self._interrupted.result()
             except BpmnError as error:
                 match = self._for_error(error)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 from collections.abc import Callable, Iterable
 
 from ameide_shared.cli import Definition, program
@@ -147,7 +150,24 @@ DEFINITION = Definition(
     assumed=assumed,
 )
 
-main = program(DEFINITION)
+command = program(DEFINITION)
+
+
+def main() -> None:
+    """The console script. It leaves by the shortest way: where it has connected to Temporal, the SDK's threads can abort
+    an interpreter that takes itself down in order (exit code -6), after all has been said and done."""
+    code: object = 0
+    try:
+        command()
+    except SystemExit as end:
+        code = end.code
+    if isinstance(code, str):
+        print(code, file=sys.stderr)  # as the interpreter itself does
+    sys.stdout.flush()
+    sys.stderr.flush()
+    logging.shutdown()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
 
 if __name__ == "__main__":
     main()

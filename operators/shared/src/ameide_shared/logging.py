@@ -24,6 +24,7 @@ FIELDS: ContextVar[dict[str, Any]] = ContextVar("log_fields")
 
 # What these say is of use when debugging them, and noise, or one line per request, otherwise.
 _QUIET = {
+    "stamina": logging.ERROR,
     "kopf": logging.WARNING,
     "kopf.activities.authentication": logging.ERROR,  # warns of each restart of the watches
     "kopf._core.reactor.observation": logging.ERROR,  # warns of optional APIs that are absent

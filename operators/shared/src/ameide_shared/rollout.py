@@ -6,7 +6,7 @@ template; the current one can always be rebuilt from its revision.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -28,7 +28,16 @@ from ameide_shared.kube.resources import (
 )
 from ameide_shared.plan import Action, Delete, Ensure, HandOverReplicas
 from ameide_shared.reasons import Reason
-from ameide_shared.revisions import PodTemplate, Revision, controller_revision, next_number, stamp, to_prune
+from ameide_shared.revisions import (
+    PodTemplate,
+    Revision,
+    controller_revision,
+    next_number,
+    read,
+    stamp,
+    to_prune,
+    with_running,
+)
 from ameide_shared.snapshot import Snapshot
 from ameide_shared.stages import Stage, State, blocked, done
 from ameide_shared.status import parse_time
@@ -280,6 +289,22 @@ def _drop_canary(workload: Workload, why: str) -> tuple[Delete, ...]:
 
 
 # --- the main Deployment --------------------------------------------------------------------------------------------
+
+
+def released(workload: Workload) -> list[Revision]:
+    """The revisions that were released, oldest first; the last one is the current."""
+    recorded = (workload.recorded.get("revision") or {}).get("current", "")
+    namespace, child = workload.primitive.namespace, workload.primitive.child_name
+    kept = [live for live in workload.objects.list(CONTROLLER_REVISION) if is_owned(workload.primitive, live)]
+    return with_running(read(kept), workload.objects.get(DEPLOYMENT, namespace, child), recorded)
+
+
+def planned_replicas(workload: Workload, actions: Iterable[Action]) -> int | None:
+    """The replica count that the main Deployment is planned to have; None where an autoscaler decides."""
+    ensured = (action for action in actions if isinstance(action, Ensure) and action.resource is DEPLOYMENT)
+    main = next((action for action in ensured if action.key.name == workload.primitive.child_name), None)
+    count = main.manifest["spec"].get("replicas") if main is not None else None
+    return int(count) if count is not None else None
 
 
 def main_deployment(workload: Workload, template: PodTemplate, annotations: Mapping[str, str]) -> tuple[Action, ...]:

@@ -13,8 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from ameide_shared import revisions as releases
-from ameide_shared.builders.identity import Primitive, is_owned
+from ameide_shared.builders.identity import Primitive
 from ameide_shared.builders.networkpolicy import database_egress
 from ameide_shared.builders.pod import BACKEND, Extras, pod_template
 from ameide_shared.builders.serviceaccount import service_account_name
@@ -23,16 +22,15 @@ from ameide_shared.compile.context import Part, primitive_for
 from ameide_shared.compile.surroundings import before_pods, beside_pods, other_service_accounts
 from ameide_shared.kube.resources import (
     CNPG_CLUSTER,
-    CONTROLLER_REVISION,
     DEPLOYMENT,
     EXTERNAL_SECRET,
     SECRET,
     Manifest,
 )
-from ameide_shared.plan import Action, AddFinalizer, Ensure, Notify, Plan, RemoveFinalizer
+from ameide_shared.plan import Action, AddFinalizer, Notify, Plan, RemoveFinalizer
 from ameide_shared.reasons import Reason
-from ameide_shared.revisions import PodTemplate
-from ameide_shared.rollout import Workload, main_deployment, plan_rollout, workload_stage
+from ameide_shared.revisions import PodTemplate, Revision
+from ameide_shared.rollout import Workload, main_deployment, plan_rollout, planned_replicas, released, workload_stage
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.stages import Stage, blocked, done, first_blocker
 from ameide_shared.tenancy import reference_problem
@@ -79,15 +77,6 @@ def plan(manifest: Manifest, observed: Observed, settings: DomainSettings, now: 
 
 def _plan(ctx: Context, binding: Binding | None) -> Plan:
     accepted = accept(ctx)
-    recorded = ((ctx.manifest.get("status") or {}).get("revision") or {}).get("current", "")
-    running = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.child_name)
-    kept = [live for live in ctx.observed.children(CONTROLLER_REVISION) if is_owned(ctx.primitive, live)]
-    revisions = releases.with_running(releases.read(kept), running, recorded)
-    database = _database(ctx, binding, accepted)
-    migration = _migration(ctx, binding, accepted, database.stage, revisions)
-    gates = (accepted, database.stage, migration.stage)
-    # A database that has gone away holds nothing back: its migration was done, and pods find it again by themselves.
-    held = not accepted.done or not migration.passed
     pods = Workload(
         ctx.primitive,
         ctx.spec,
@@ -97,6 +86,12 @@ def _plan(ctx: Context, binding: Binding | None) -> Plan:
         canary=ctx.spec.rollout.canary,
         now=ctx.now,
     )
+    revisions = released(pods)
+    database = _database(ctx, binding, accepted)
+    migration = _migration(ctx, binding, accepted, database.stage, revisions)
+    gates = (accepted, database.stage, migration.stage)
+    # A database that has gone away holds nothing back: its migration was done, and pods find it again by themselves.
+    held = not accepted.done or not migration.passed
     rollout = plan_rollout(
         pods,
         _target(ctx, binding),
@@ -121,7 +116,7 @@ def _plan(ctx: Context, binding: Binding | None) -> Plan:
         if accepted.done:
             actions += beside_pods(ctx, BACKEND)
             actions += other_service_accounts(ctx, rollout.template)
-    workload = workload_stage(pods, rollout.template, _replicas_of(actions), first_blocker(gates))
+    workload = workload_stage(pods, rollout.template, planned_replicas(pods, actions), first_blocker(gates))
     stages = (*gates, *((rollout.stage,) if rollout.stage else ()), workload)
     facts: dict[str, Any] = {
         "binding": binding,
@@ -157,7 +152,7 @@ def _database(ctx: Context, binding: Binding | None, accepted: Stage) -> Part:
 
 
 def _migration(
-    ctx: Context, binding: Binding | None, accepted: Stage, database: Stage, revisions: list[releases.Revision]
+    ctx: Context, binding: Binding | None, accepted: Stage, database: Stage, revisions: list[Revision]
 ) -> Migration:
     if binding is None:
         return Migration(done(MIGRATION_SUCCEEDED, Reason.NotRequired, "spec.db is not set"), passed=True)
@@ -226,15 +221,6 @@ def _connection_of(template: PodTemplate) -> str:
         if variable["name"] == "PGPASSWORD":
             return str(((variable.get("valueFrom") or {}).get("secretKeyRef") or {}).get("name") or "")
     return ""
-
-
-def _replicas_of(actions: list[Action]) -> int | None:
-    """The replica count that the main Deployment is planned to have; None where an autoscaler decides."""
-    for action in actions:
-        if isinstance(action, Ensure) and action.resource is DEPLOYMENT and not action.key.name.endswith("-canary"):
-            count = action.manifest["spec"].get("replicas")
-            return int(count) if count is not None else None
-    return None
 
 
 def _invalid(manifest: Manifest, primitive: Primitive, error: InvalidSpec, deleting: bool) -> Plan:

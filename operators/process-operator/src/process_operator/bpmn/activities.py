@@ -155,6 +155,14 @@ def _loop(ctx: Context, node: Node) -> Loop | None:
             condition=condition,
             maximum=maximum if maximum and maximum > 0 else None,
         )
+    given = part.extension("Collection")
+    if given is not None and given.text("output") and (node.is_a("SubProcess") or node.is_a("ManualTask")):
+        ctx.fault(
+            part,
+            f"output of ameide:Collection gathers results, and a {node.describe()} has none",
+            "remove output, and write a variable within it, or call a process, whose result is its variables",
+            "extensionElements",
+        )
     return _multi_instance(ctx, part)
 
 

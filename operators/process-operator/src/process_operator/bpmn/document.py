@@ -30,18 +30,19 @@ class Reader:
         self._problems = problems
         self._must_understand: frozenset[str] = frozenset()
 
-    def read(self, definition: Mapping[str, Any]) -> Node | None:
+    def read(self, definition: object) -> Node | None:
         """The node of the whole definition, or None if it is no `bpmn:Definitions`."""
-        kind = definition.get("$type")
+        raw = definition if isinstance(definition, Mapping) else {}
+        kind = raw.get("$type")
         if kind != "bpmn:Definitions":
             self._problems.add(
-                _own_id(definition),
+                _own_id(raw),
                 "",
-                f"the definition is not of type bpmn:Definitions but {kind!r}",
+                f"the definition is not of type bpmn:Definitions but {_shown(kind)}",
                 'serialise the bpmn:Definitions object of bpmn-moddle, with its "$type"',
             )
             return None
-        return self._node(definition, "Definitions", "", "")
+        return self._node(raw, "Definitions", "", "")
 
     def _node(self, raw: Any, expected: str, owner: str, path: str) -> Node | None:
         if not isinstance(raw, Mapping):

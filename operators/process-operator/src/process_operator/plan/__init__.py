@@ -6,26 +6,32 @@ acceptance → definition → dependencies → Temporal → canary → workload 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from ameide_shared import revisions as releases
-from ameide_shared.builders.identity import is_owned
 from ameide_shared.builders.inputs import BACKEND
 from ameide_shared.compile.acceptance import accept, network_profile, refusal_of
 from ameide_shared.compile.context import primitive_for
 from ameide_shared.compile.surroundings import before_pods, beside_pods, other_service_accounts
 from ameide_shared.kube.resources import (
-    CONTROLLER_REVISION,
-    DEPLOYMENT,
     HORIZONTAL_POD_AUTOSCALER,
     SCALED_OBJECT,
     Manifest,
 )
-from ameide_shared.plan import Action, AddFinalizer, Ensure, Notify, Plan, RemoveFinalizer
+from ameide_shared.plan import Action, AddFinalizer, Notify, Plan, RemoveFinalizer
 from ameide_shared.reasons import Reason
-from ameide_shared.revisions import PodTemplate
-from ameide_shared.rollout import Rollout, Workload, main_deployment, plan_rollout, workload_stage
+from ameide_shared.revisions import PodTemplate, Revision
+from ameide_shared.rollout import (
+    RUNNING,
+    Rollout,
+    Workload,
+    main_deployment,
+    plan_rollout,
+    planned_replicas,
+    released,
+    workload_stage,
+)
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.stages import Stage, State, blocked, first_blocker
 from ameide_shared.vocabulary import WORKLOAD_READY
@@ -57,6 +63,7 @@ from process_operator.plan.versioned import (
 from process_operator.plan.workers import (
     WORKERS_READY,
     canary_proof,
+    with_needed,
     worker_template,
     workers_stage,
 )
@@ -86,7 +93,8 @@ def plan(manifest: Manifest, observed: Observed, settings: ProcessSettings, now:
 
 
 def _plan(ctx: Context) -> Plan:
-    revisions = _revisions(ctx)
+    pods = _workload(ctx)
+    revisions = released(pods)
     current = revisions[-1].template if revisions else None
     accepted = _accepted(ctx)
     resolution = resolve(ctx, current)
@@ -98,8 +106,9 @@ def _plan(ctx: Context) -> Plan:
     unmet = any(not gate.done for gate in gates)
     # What it needs of others holds back the first start only: workers that run are left alone.
     held = forbidden or (not revisions and unmet)
-    pods = _workload(ctx)
     rollout = _rollout(ctx, pods, resolution, current, revisions, held=held)
+    candidate = resolution.target.checksum if rollout.canary.get("state") == RUNNING and resolution.target else ""
+    rollout = replace(rollout, template=with_needed(ctx, rollout.template, candidate))
     actions: list[Action] = []
     if claimed is None and accepted.done:
         actions += server.actions
@@ -109,7 +118,7 @@ def _plan(ctx: Context) -> Plan:
     if is_versioned(ctx):
         workload = versioned_stage(ctx, rollout.template, gate)
     else:
-        workload = workload_stage(pods, rollout.template, _replicas_of(ctx, actions), gate)
+        workload = workload_stage(pods, rollout.template, planned_replicas(pods, actions), gate)
     workers = workers_stage(ctx, workload, ready_pods(ctx.observed))
     stages = (*gates, *((rollout.stage,) if rollout.stage else ()), workload, workers)
     facts: dict[str, Any] = {
@@ -130,13 +139,6 @@ def _gates(accepted: Stage, *stages: Stage) -> tuple[Stage, ...]:
     return stages if accepted.done else tuple(blocked(stage.condition, accepted) for stage in stages)
 
 
-def _revisions(ctx: Context) -> list[releases.Revision]:
-    recorded = ((ctx.manifest.get("status") or {}).get("revision") or {}).get("current", "")
-    running = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.child_name)
-    kept = [live for live in ctx.observed.children(CONTROLLER_REVISION) if is_owned(ctx.primitive, live)]
-    return releases.with_running(releases.read(kept), running, recorded)
-
-
 def _workload(ctx: Context) -> Workload:
     return Workload(
         ctx.primitive,
@@ -155,7 +157,7 @@ def _rollout(
     pods: Workload,
     resolution: Resolution,
     current: PodTemplate | None,
-    revisions: list[releases.Revision],
+    revisions: list[Revision],
     *,
     held: bool,
 ) -> Rollout:
@@ -221,15 +223,6 @@ def _look_again(ctx: Context, stages: tuple[Stage, ...]) -> float | None:
     if len(stored(ctx)) > 1:
         waits.append(max(UNUSED_SECONDS, ctx.settings.definitions.retention_seconds / 4))
     return min(waits, default=None)
-
-
-def _replicas_of(ctx: Context, actions: list[Action]) -> int | None:
-    """The replica count that the main Deployment is planned to have; None where an autoscaler decides."""
-    for action in actions:
-        if isinstance(action, Ensure) and action.resource is DEPLOYMENT and action.key.name == ctx.primitive.child_name:
-            count = action.manifest["spec"].get("replicas")
-            return int(count) if count is not None else None
-    return None
 
 
 def _invalid(manifest: Manifest, child: str, error: InvalidSpec, deleting: bool) -> Plan:

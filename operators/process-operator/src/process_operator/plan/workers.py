@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,12 +12,13 @@ from ameide_shared.builders.environment import literal
 from ameide_shared.builders.inputs import BACKEND, Extras
 from ameide_shared.builders.pod import job_template, pod_template
 from ameide_shared.builders.serviceaccount import service_account_name
-from ameide_shared.kube.resources import Manifest
+from ameide_shared.kube.resources import DEPLOYMENT, Manifest
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate
-from ameide_shared.rollout import RUNNING, Proven
+from ameide_shared.rollout import RUNNING, Proven, with_config
 from ameide_shared.stages import Stage, State, blocked, done
 from ameide_shared.status import parse_time
+from ameide_shared.vocabulary import ANNOTATION_REVISION
 from process_operator.plan import definition as definitions
 from process_operator.plan.context import Context
 from process_operator.plan.definition import Resolved
@@ -26,6 +28,7 @@ from process_operator.spec import Schedule
 from process_operator.temporal.settings import credentials
 
 WORKERS_READY: Final = "WorkersReady"
+DEFINITIONS: Final = "definitions"
 DEFINITIONS_PATH: Final = "/etc/ameide/process"
 DRAIN_PATH: Final = "/etc/ameide/drain"
 TEMPORAL_PATH: Final = "/etc/ameide/temporal"
@@ -121,7 +124,7 @@ def awaits_pollers(manifest: Manifest) -> bool:
 def _extras(ctx: Context, resolved: Resolved, current: PodTemplate | None, args: Sequence[str] = ()) -> Extras:
     volumes = [_definitions_volume(ctx, resolved, current), _drain_volume(ctx)]
     mounts = [
-        {"name": "definitions", "mountPath": DEFINITIONS_PATH, "readOnly": True},
+        {"name": DEFINITIONS, "mountPath": DEFINITIONS_PATH, "readOnly": True},
         {"name": "drain", "mountPath": DRAIN_PATH, "readOnly": True},
     ]
     files = credentials(ctx.connection)
@@ -195,7 +198,49 @@ def _definitions_volume(ctx: Context, resolved: Resolved, current: PodTemplate |
     older = mounted if same else [_source(ctx, checksum, optional=True) for checksum in sorted(definitions.stored(ctx))]
     own = _source(ctx, resolved.checksum, optional=False)
     others = [source for source in older if source["configMap"]["name"] != own["configMap"]["name"]]
-    return {"name": "definitions", "projected": {"sources": [own, *others]}}
+    return {"name": DEFINITIONS, "projected": {"sources": [own, *others]}}
+
+
+def with_needed(ctx: Context, template: PodTemplate | None, candidate: str) -> PodTemplate | None:
+    """The template, with every definition that open workflows run on: those of a canary that was rejected may go on.
+
+    What the Deployment mounts beyond its revision stays until the next release, so that pods roll once for it. The
+    definition of a `candidate` under trial is left to its canary.
+    """
+    if template is None:
+        return None
+    mounted = {source["configMap"]["name"] for source in _mounted(template)}
+    usage = ctx.observed.temporal.usage if ctx.observed.temporal is not None else None
+    in_use = set(usage.checksums) - {candidate} if usage is not None else set()
+    needed = {
+        source["configMap"]["name"]: source
+        for source in (
+            *_mounted_beyond(ctx, template),
+            *(_source(ctx, checksum, optional=True) for checksum in definitions.stored(ctx) if checksum in in_use),
+        )
+        if source["configMap"]["name"] not in mounted
+    }
+    if not needed:
+        return template
+    more = [needed[name] for name in sorted(needed)]
+    volumes = [
+        {"name": each["name"], "projected": {"sources": [*each["projected"]["sources"], *more]}}
+        if each["name"] == DEFINITIONS
+        else each
+        for each in template["spec"]["volumes"]
+    ]
+    digest = hashlib.sha256("\n".join(sorted(needed)).encode()).hexdigest()[:10]
+    return with_config({**template, "spec": {**template["spec"], "volumes": volumes}}, digest)
+
+
+def _mounted_beyond(ctx: Context, template: PodTemplate) -> list[Mapping[str, Any]]:
+    """What the live Deployment mounts, where it runs the same revision."""
+    live = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.child_name)
+    running = ((live or {}).get("spec") or {}).get("template") or {}
+    same = definitions.annotation_of(running, ANNOTATION_REVISION) == definitions.annotation_of(
+        template, ANNOTATION_REVISION
+    )
+    return _mounted(running) if running and same else []
 
 
 def _source(ctx: Context, checksum: str, *, optional: bool) -> dict[str, Any]:
@@ -210,7 +255,7 @@ def _source(ctx: Context, checksum: str, *, optional: bool) -> dict[str, Any]:
 def _mounted(template: PodTemplate) -> list[Mapping[str, Any]]:
     """The definitions that a template mounts."""
     for volume in template["spec"].get("volumes") or ():
-        if volume["name"] == "definitions":
+        if volume["name"] == DEFINITIONS:
             return list(volume["projected"]["sources"])
     return []
 

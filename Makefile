@@ -14,7 +14,7 @@ UV := $(shell command -v uv >/dev/null 2>&1 && uv --version >/dev/null 2>&1 && c
 export UV
 
 PYTHON := .venv/bin/python
-SOURCES := operators dev charts bench docs
+SOURCES := operators dev charts bench docs examples
 # Further arguments for pytest, bench and the demo, for instance: make test ARGS='-k queue'
 ARGS ?=
 # Each test worker has a platform of its own: about 1 GB of memory and one core.
@@ -39,7 +39,7 @@ test: setup ## Run all tests; ARGS goes to pytest
 check: setup ## Look without changing: format, lint, types, import contracts, generated files
 	.venv/bin/ruff format --check $(SOURCES)
 	.venv/bin/ruff check $(SOURCES)
-	.venv/bin/mypy operators/*/src dev/src bench docs
+	.venv/bin/mypy operators/*/src dev/src bench docs examples/*/src
 	.venv/bin/lint-imports
 	$(PYTHON) docs/generate.py --check
 

@@ -97,7 +97,7 @@ another operator is one block in the values and one file of rules.
 {{- end -}}
 {{- $watch := dict -}}
 {{- with $root.Values.watch.namespaces -}}{{- $_ := set $watch "namespaces" . -}}{{- end -}}
-{{- with $root.Values.watch.databaseNamespaces -}}{{- $_ := set $watch "referenced" . -}}{{- end -}}
+{{- with $root.Values.watch.referencedNamespaces -}}{{- $_ := set $watch "referenced" . -}}{{- end -}}
 {{- with $root.Values.watch.excludeNamespaces -}}{{- $_ := set $watch "exclude" . -}}{{- end -}}
 {{- with $watch -}}{{- $_ := set $settings "watch" . -}}{{- end -}}
 {{- $lease := dict "namespace" $root.Release.Namespace "name" .operator.name -}}

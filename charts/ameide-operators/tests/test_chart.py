@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import re
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -14,8 +16,8 @@ import pytest
 import yaml
 
 from ameide_dev import tools
+from ameide_shared.cli import Definition
 from ameide_shared.settings import load
-from domain_operator.settings import DomainSettings
 
 CHART = Path(__file__).parents[1]
 CASES = sorted((Path(__file__).parent / "render").glob("*.values.yaml"))
@@ -41,6 +43,12 @@ def template(*arguments: str) -> str:
 
 def objects(rendered: str) -> list[dict[str, Any]]:
     return [document for document in yaml.safe_load_all(rendered) if document]
+
+
+def definition_of(key: str) -> Definition:
+    """What an operator is, by its key in the values."""
+    definition: Definition = importlib.import_module(f"{key}_operator.main").DEFINITION
+    return definition
 
 
 def refusal(*arguments: str) -> str:
@@ -145,20 +153,38 @@ def rules(found: list[dict[str, Any]], kind: str, namespace: str | None = None) 
 
 
 def test_namespaced_rights_are_narrow() -> None:
-    """In namespace scope nothing but definitions and namespaces can be read elsewhere, and nothing written."""
+    """In namespace scope nothing is granted in the whole cluster, and of Namespaces only the own one can be read."""
     values = next(case for case in CASES if case.name.startswith("namespaced"))
     found = objects(template("--values", str(values)))
-    assert {(group, resource) for group, resource, _ in rules(found, "ClusterRole")} == {
-        ("apiextensions.k8s.io", "customresourcedefinitions"),
-        ("", "namespaces"),
-    }
-    assert {verb for _, _, verb in rules(found, "ClusterRole")} == {"get", "list", "watch"}
+    assert not [each for each in found if each["kind"].startswith("ClusterRole")]
+    for role in found:
+        reads = [rule for rule in role.get("rules", ()) if "namespaces" in rule["resources"]]
+        if role["kind"] == "Role" and role["metadata"]["namespace"] != "ameide-system":
+            assert [(rule["resourceNames"], rule["verbs"]) for rule in reads] == [
+                ([role["metadata"]["namespace"]], ["get"])
+            ]
     assert ("postgresql.cnpg.io", "databases", "create") not in rules(found, "Role", "orders")
     assert ("apps", "deployments", "create") not in rules(found, "Role", "cnpg")
     together = rules(found, "Role", "sales")
     assert rules(found, "Role", "orders") | rules(found, "Role", "cnpg") == together
     written = {resource for _, resource, verb in rules(found, "Role", "cnpg") if verb not in ("get", "list", "watch")}
     assert written == {"secrets", "jobs", "databases", "databaseroles"}
+
+
+@pytest.mark.parametrize("key", yaml.safe_load((CHART / "values.yaml").read_text())["operators"])
+def test_an_operator_has_all_that_the_chart_needs_of_it(key: str) -> None:
+    """Its block in values and schema, its file of rules, its definition, its place in the users' roles."""
+    resource = definition_of(key).resource
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert key in schema["properties"]["operators"]["properties"]
+    file = (CHART / "templates" / "rules" / f"_{key}.tpl").read_text()
+    assert set(re.findall(r'define "ameide\.rules\.(\S+)"', file)) == {
+        f"{key}.{each}" for each in ("cluster", "watched", "referenced", "outside")
+    }
+    assert (CHART / "files" / "crds" / f"{resource.plural}.{resource.group}.yaml").exists()
+    found = objects(template("--set", f"operators.{key}.enabled=true"))
+    users = [each for each in found if each["kind"] == "ClusterRole" and each["metadata"]["name"].endswith("-edit")]
+    assert resource.plural in users[0]["rules"][0]["resources"]
 
 
 @pytest.mark.parametrize("values", CASES, ids=lambda path: path.name.removesuffix(".values.yaml"))
@@ -179,15 +205,20 @@ def test_no_wildcards_and_no_power_over_roles(values: Path) -> None:
 
 @pytest.mark.parametrize("values", CASES, ids=lambda path: path.name.removesuffix(".values.yaml"))
 def test_rendered_settings_are_settings(values: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The operator reads the file that the chart writes for it."""
+    """Each operator reads the file that the chart writes for it."""
     found = objects(template("--values", str(values)))
-    texts = [each["data"]["settings.yaml"] for each in found if "settings.yaml" in each.get("data", {})]
-    assert len(texts) == 1
-    (tmp_path / "settings.yaml").write_text(texts[0])
-    monkeypatch.setenv("AMEIDE_SETTINGS_FILE", str(tmp_path / "settings.yaml"))
-    settings = load(DomainSettings)
-    assert settings.leader_election.namespace == "ameide-system"
-    if values.name.startswith("everything"):
-        assert settings.images.require_digest
-        assert settings.images.refuse_latest
-        assert settings.watch.namespaces == ("team-*",)
+    texts = {
+        each["metadata"]["labels"]["app.kubernetes.io/name"].removesuffix("-operator"): each["data"]["settings.yaml"]
+        for each in found
+        if "settings.yaml" in each.get("data", {})
+    }
+    assert "domain" in texts
+    for key, text in texts.items():
+        (tmp_path / "settings.yaml").write_text(text)
+        monkeypatch.setenv("AMEIDE_SETTINGS_FILE", str(tmp_path / "settings.yaml"))
+        settings = load(definition_of(key).settings)
+        assert settings.leader_election.namespace == "ameide-system"
+        if values.name.startswith("everything"):
+            assert settings.images.require_digest
+            assert settings.watch.namespaces == ("team-*",)
+            assert settings.images.refuse_latest is (key == "domain")  # said for that operator alone

@@ -15,13 +15,14 @@ import pytest
 import yaml
 
 from ameide_dev import tools
-from ameide_dev.demo_release import HOST_NODE_VALUES
+from ameide_dev.demo_release import host_node_values
 from ameide_dev.platform import Platform
 from ameide_dev.processes import clean_environment
 
 CHART = Path(__file__).parents[1]
 SYSTEM = "ameide-system"
 OPERATOR = "ameide-operators-domain"
+RBAC = "rbac.authorization.k8s.io/v1"
 
 pytestmark = pytest.mark.platform
 
@@ -53,7 +54,7 @@ def helm(platform: Platform, *arguments: str) -> str:
 def installed(platform: Platform, folder: Path, values: Mapping[str, Any]) -> Iterator[str]:
     """The chart as a release on the host node, removed at the end with its definitions; yields helm's notes."""
     files = []
-    for name, content in (("host-node", HOST_NODE_VALUES), ("own", {"crds": {"keep": False}, **values})):
+    for name, content in (("host-node", host_node_values({})), ("own", {"crds": {"keep": False}, **values})):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(dict(content)))
         files.append(f"--values={folder / name}.yaml")
     notes = helm(platform, "install", "ameide-operators", str(CHART), "--wait", "--timeout=1m", *files)
@@ -78,11 +79,13 @@ def domain(namespace: str, **spec: Any) -> dict[str, Any]:
 
 
 def refusals(platform: Platform, after: int) -> list[str]:
-    """What the API server has denied the operator's account since a position of its audit log."""
-    user = f"system:serviceaccount:{SYSTEM}:{OPERATOR}"
+    """What the API server has denied the operators' accounts since a position of its audit log."""
     return [
-        f"{event['verb']} {event['requestURI']}"
-        for event in platform.control_plane.audit_events(user=user, after=after, stage=None)
+        f"{name}: {event['verb']} {event['requestURI']}"
+        for name in (OPERATOR, "ameide-operators-process")
+        for event in platform.control_plane.audit_events(
+            user=f"system:serviceaccount:{SYSTEM}:{name}", after=after, stage=None
+        )
         if event.get("responseStatus", {}).get("code") == 403
     ]
 
@@ -113,12 +116,17 @@ def log_of_operator(platform: Platform, lines: int) -> str:
 
 @pytest.mark.parametrize("scope", ["cluster", "namespace"])
 def test_the_granted_rights_suffice(cluster: Platform, tmp_path: Path, scope: str) -> None:
-    """A Domain with a database becomes Ready, changes, and goes, without one request denied."""
+    """A Domain with a database becomes Ready, changes, and goes, without one request denied.
+
+    The other operators fill their caches meanwhile: helm waits for them to be ready.
+    """
     client, namespace, databases = cluster.client, f"team-{scope}", f"db-{scope}"
     make_namespaces(cluster, namespace, databases)
     began = cluster.control_plane.audit_position()
-    watch = {"namespaces": [namespace], "databaseNamespaces": [databases]}
+    watch = {"namespaces": [namespace], "referencedNamespaces": [databases]}
     with installed(cluster, tmp_path, {"rbac": {"scope": scope}, "watch": watch}):
+        cluster_roles = client.list(RBAC, "ClusterRole", label_selector="app.kubernetes.io/part-of=ameide")
+        assert bool(cluster_roles) is (scope == "cluster")
         client.create(
             domain(
                 namespace,
@@ -157,7 +165,7 @@ def test_release_is_ready_and_helm_removes_it(cluster: Platform, tmp_path: Path)
             return cluster.kubectl(*arguments, check=False).strip() == "yes"
 
         binding = {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "apiVersion": RBAC,
             "kind": "RoleBinding",
             "metadata": {"name": "editors", "namespace": "default"},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
@@ -169,7 +177,7 @@ def test_release_is_ready_and_helm_removes_it(cluster: Platform, tmp_path: Path)
         assert not may("patch", "editors", "--subresource=status")
         assert not may("get", "others")
     for kind in ("ClusterRole", "ClusterRoleBinding"):
-        found = client.list("rbac.authorization.k8s.io/v1", kind, label_selector="app.kubernetes.io/part-of=ameide")
+        found = client.list(RBAC, kind, label_selector="app.kubernetes.io/part-of=ameide")
         assert found == []
     assert client.find("apiextensions.k8s.io/v1", "CustomResourceDefinition", "domains.ameide.io") is None
 

@@ -39,7 +39,6 @@ Object = dict[str, Any]
 _Objects = list[Object]  # `list` means the method inside the class
 
 _MERGE = "application/merge-patch+json"
-_STRATEGIC = "application/strategic-merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 _APPLY = "application/apply-patch+yaml"
 
@@ -165,32 +164,11 @@ class KubeClient:
         path = self._path(api_version, kind, namespace, name, subresource)
         return self.request("PATCH", path, body=patch, content_type=_MERGE)
 
-    def strategic_patch(
-        self,
-        api_version: str,
-        kind: str,
-        name: str,
-        patch: Object,
-        namespace: str | None = None,
-        *,
-        subresource: str | None = None,
-    ) -> Object:
-        """Strategic merge patch (built-in kinds only)."""
-        path = self._path(api_version, kind, namespace, name, subresource)
-        return self.request("PATCH", path, body=patch, content_type=_STRATEGIC)
-
     def json_patch(
-        self,
-        api_version: str,
-        kind: str,
-        name: str,
-        patch: _Objects,
-        namespace: str | None = None,
-        *,
-        subresource: str | None = None,
+        self, api_version: str, kind: str, name: str, patch: _Objects, namespace: str | None = None
     ) -> Object:
         """JSON patch (RFC 6902)."""
-        path = self._path(api_version, kind, namespace, name, subresource)
+        path = self._path(api_version, kind, namespace, name)
         return self.request("PATCH", path, body=patch, content_type=_JSON_PATCH)
 
     def patch_status(

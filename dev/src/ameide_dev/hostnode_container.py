@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ameide_dev.children import spawn, terminate
 from ameide_dev.hostnode_probes import Probe, Surroundings, attempt
 from ameide_dev.hostnode_volumes import real_path
+from ameide_dev.processes import spawn, terminate
 
 Object = dict[str, Any]
 

@@ -246,8 +246,8 @@ class Realm:
         entered = {"username": user, "password": password, "credentialId": ""}
         answer = browser.post(html.unescape(form[1]), data=entered, headers={"Cookie": cookies})
         if not answer.is_redirect:
-            said = re.search(r'(?s)id="input-error[^>]*>(.{1,400})', answer.text)
-            why = _plain(said[1]) if said else _plain(answer.text)
+            said = re.search(r"(?s)<span[^>]*kc-feedback-text[^>]*>(.*?)</span>", answer.text)
+            why = _plain(said[1] if said else answer.text)
             raise KeycloakRefusal(answer.status_code, f"user {user} was not let in: {why}")
         return _code(answer)
 

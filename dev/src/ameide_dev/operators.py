@@ -39,17 +39,23 @@ def render_chart(values: Mapping[str, Any] | None = None) -> list[dict[str, Any]
     return [document for document in yaml.safe_load_all(result.stdout) if document]
 
 
+def service_account(operator: str) -> str:
+    """The name of an operator's ServiceAccount, and of its Deployment: of `domain`, `ameide-operators-domain`."""
+    return f"{RELEASE}-{operator}"
+
+
 def install_identities(client: KubeClient, values: Mapping[str, Any] | None = None) -> None:
-    """The chart without what runs: CRDs, ServiceAccounts, roles and bindings."""
+    """The chart without what runs: CRDs, and ServiceAccounts, roles and bindings of every enabled operator."""
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     client.apply(namespace)
     skipped = ("Deployment", "PodDisruptionBudget", "NetworkPolicy", "Service", "ServiceMonitor", "ConfigMap")
-    for manifest in render_chart(values):
-        if manifest["kind"] not in skipped:
-            client.apply(manifest)
-    client.wait_condition(
-        "apiextensions.k8s.io/v1", "CustomResourceDefinition", "domains.ameide.io", "Established", timeout=30
-    )
+    manifests = [manifest for manifest in render_chart(values) if manifest["kind"] not in skipped]
+    for manifest in manifests:
+        client.apply(manifest)
+    for manifest in manifests:
+        if manifest["kind"] == "CustomResourceDefinition":
+            name = manifest["metadata"]["name"]
+            client.wait_condition(manifest["apiVersion"], manifest["kind"], name, "Established", timeout=30)
 
 
 class OperatorProcess:
@@ -67,11 +73,11 @@ class OperatorProcess:
         operator: str = "domain",
         settings: Mapping[str, str] | None = None,
         kubeconfig: Path | None = None,
-        guard: Guard,
+        guard: Guard | None = None,
     ) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
-        self.service_account = f"{RELEASE}-{operator}"
+        self.service_account = service_account(operator)
         self.user = f"system:serviceaccount:{NAMESPACE}:{self.service_account}"
         if kubeconfig is None:
             if control_plane is None:

@@ -22,9 +22,9 @@ from urllib.parse import quote
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from ameide_dev.children import Identity, spawn, terminate
 from ameide_dev.pki import Pki
 from ameide_dev.ports import Ports
+from ameide_dev.processes import Identity, spawn, terminate
 
 _START_TIMEOUT_SECONDS = 30.0
 _HOST = "127.0.0.1"
@@ -240,9 +240,11 @@ class Postgres:
             "--no-instructions",
         ]
         with self.log_path.open("ab") as log:
-            code = spawn(
+            process = spawn(
                 command, stdout=log, stderr=log, cwd=self._directory, env=_environment(), identity=self._identity
-            ).wait()
+            )
+            process.wait()
+            code = terminate(process)
         password_file.unlink()
         if code != 0:
             raise PostgresError(f"initdb failed with exit code {code} for {self.name}:\n{self._log_tail()}")

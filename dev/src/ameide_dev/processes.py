@@ -1,11 +1,13 @@
-"""Starts the platform's servers as children that cannot outlive it, and stops them by process group.
+"""Starts programs as children that cannot outlive this process, and stops them by process group.
 
-A small guard process holds the reading end of a pipe; when the last writer is gone, however the platform died, it
+A small guard process holds the reading end of a pipe; when the last writer is gone, however this process died, it
 kills every group it was told of. (The kernel's parent-death signal is no use here: it fires when the *thread* that
-started the child ends, and fixtures start servers from short-lived threads.)
+started the child ends, fixtures start servers from short-lived threads, and it spares what the child has started.)
 """
 
+import atexit
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -14,8 +16,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 # Seconds a server gets between SIGTERM and SIGKILL.
 GRACE = 5.0
@@ -23,6 +27,14 @@ GRACE = 5.0
 
 class ProcessError(Exception):
     """A server did not start, or ended before its time; the message has the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The Unix user a child runs as: numeric user and group id."""
+
+    uid: int
+    gid: int
 
 
 def _guard(fd: int) -> None:
@@ -57,7 +69,8 @@ class Guard:
     """Kills the process groups, and removes the folders, that are still registered when this process is gone."""
 
     def __init__(self) -> None:
-        reader, self._writer = os.pipe()
+        reader, writer = os.pipe()
+        self._writer: int | None = writer
         self._lock = threading.Lock()
         try:
             self._process = subprocess.Popen(
@@ -79,7 +92,8 @@ class Guard:
 
     def _tell(self, order: str) -> None:
         with self._lock:
-            os.write(self._writer, f"{order}\n".encode())
+            if self._writer is not None:
+                os.write(self._writer, f"{order}\n".encode())
 
     def add(self, group: int) -> None:
         """Kill the process group `group` if this process ends before `drop(group)`."""
@@ -99,9 +113,27 @@ class Guard:
 
     def close(self) -> None:
         """End the guard; it kills what is still registered."""
-        with contextlib.suppress(OSError):
-            os.close(self._writer)
+        with self._lock:
+            if self._writer is not None:
+                os.close(self._writer)
+            self._writer = None
         self._process.wait()
+
+
+_OWN = threading.Lock()
+
+
+def own_guard() -> Guard:
+    """The guard of this process, for whoever has no reason for another: it acts when this process ends."""
+    with _OWN:
+        return _own_guard()
+
+
+@functools.cache
+def _own_guard() -> Guard:
+    guard = Guard()
+    atexit.register(guard.close)
+    return guard
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -115,6 +147,65 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**env, **(extra or {})}
 
 
+def spawn(
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdout: IO[bytes] | int | None = None,
+    stderr: IO[bytes] | int | None = None,
+    identity: Identity | None = None,
+    guard: Guard | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start `command` in a process group of its own, which ends with this process; stdin is empty. See `terminate`.
+
+    `identity` needs root. Raises OSError as subprocess.Popen does, when the program cannot be executed.
+    """
+    guard = guard or own_guard()
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        env=None if env is None else dict(env),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+        user=identity.uid if identity else None,
+        group=identity.gid if identity else None,
+        extra_groups=[] if identity else None,
+    )
+    guard.add(process.pid)
+    return process
+
+
+def terminate(
+    process: subprocess.Popen[bytes],
+    *,
+    first: signal.Signals = signal.SIGTERM,
+    grace_seconds: float = 10.0,
+    whole_group: bool = False,
+    guard: Guard | None = None,
+) -> int:
+    """Ask a child of `spawn` to stop, wait up to `grace_seconds`, then kill its process group. Returns its exit code.
+
+    whole_group: ask all of the group, not the child alone. No error if it has ended.
+    """
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            if whole_group:
+                os.killpg(process.pid, first)
+            else:
+                process.send_signal(first)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=grace_seconds)
+    # The child may be gone while others of its group are not.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    code = process.wait()
+    (guard or own_guard()).drop(process.pid)
+    return code
+
+
 class Server:
     """A child process in a process group of its own, with its output in `log`."""
 
@@ -124,12 +215,12 @@ class Server:
         command: Sequence[str],
         *,
         log: Path,
-        guard: Guard,
+        guard: Guard | None = None,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
         self.name, self.command, self.log = name, list(command), log
-        self._guard, self._cwd = guard, cwd
+        self._guard, self._cwd = guard or own_guard(), cwd
         self._env = clean_environment(env)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -139,18 +230,11 @@ class Server:
             raise ProcessError(f"{self.name} is already running as process {self.pid}")
         with self.log.open("ab") as out:
             try:
-                self._process = subprocess.Popen(
-                    self.command,
-                    stdout=out,
-                    stderr=subprocess.STDOUT,
-                    stdin=subprocess.DEVNULL,
-                    env=self._env,
-                    cwd=self._cwd,
-                    start_new_session=True,
+                self._process = spawn(
+                    self.command, stdout=out, stderr=subprocess.STDOUT, env=self._env, cwd=self._cwd, guard=self._guard
                 )
             except OSError as error:
                 raise ProcessError(f"{self.name} cannot be started: {self.command[0]}: {error}") from error
-        self._guard.add(self._process.pid)
 
     @property
     def alive(self) -> bool:
@@ -184,16 +268,8 @@ class Server:
         """SIGTERM the group, SIGKILL what is left of it after `grace` seconds; no error if it has ended."""
         if self._process is None:
             return
-        group = self._process.pid
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(group, signal.SIGTERM if grace > 0 else signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(max(grace, 0.01))
-        # The leader may be gone while others of its group are not.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, signal.SIGKILL)
-        self._process.wait()
-        self._guard.drop(group)
+        first = signal.SIGTERM if grace > 0 else signal.SIGKILL
+        terminate(self._process, first=first, grace_seconds=max(grace, 0.01), whole_group=True, guard=self._guard)
 
     def memory(self) -> int:
         """Resident memory of the process in bytes; 0 when it has ended or /proc is not there (not Linux)."""

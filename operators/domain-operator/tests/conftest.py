@@ -2,70 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
-
 import pytest
-from harness import CLIENT_IMAGE, OWN, Domains, StartOperator
+from domain_support import SUBJECT, Domains
 
 from ameide_dev.client import KubeClient
-from ameide_dev.operators import OperatorProcess, install_identities
+from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
-from ameide_dev.processes import Guard
 
-
-@pytest.fixture(scope="session")
-def chart(platform: Platform) -> Platform:
-    """The platform with the chart's CRDs, identities and rights."""
-    install_identities(platform.client)
-    return platform
-
-
-@pytest.fixture(scope="session")
-def guard() -> Iterator[Guard]:
-    guard = Guard()
-    yield guard
-    guard.close()
-
-
-@pytest.fixture(scope="session")
-def operator(chart: Platform, guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """The Domain operator with default settings, for all tests that do not need one of their own."""
-    process = OperatorProcess(
-        chart.control_plane,
-        tmp_path_factory.mktemp("operator"),
-        guard=guard,
-        settings={"AMEIDE_WATCH__EXCLUDE": f"{OWN}*", "AMEIDE_DATABASE__CLIENT_IMAGE": CLIENT_IMAGE},
-    )
-    with process:
-        yield process
-
-
-@pytest.fixture
-def start_operator(chart: Platform, guard: Guard, tmp_path: Path) -> Iterator[StartOperator]:
-    """`start_operator(namespace, **settings)`: an operator of the test's own for one namespace."""
-    with ExitStack() as stack:
-        count = 0
-
-        def start(namespace: str, *, wait: bool = True, **settings: str) -> OperatorProcess:
-            nonlocal count
-            count += 1
-            process = OperatorProcess(
-                chart.control_plane,
-                tmp_path / f"operator-{count}",
-                guard=guard,
-                settings={
-                    "AMEIDE_WATCH__NAMESPACES": f"{namespace}*",
-                    "AMEIDE_DATABASE__CLIENT_IMAGE": CLIENT_IMAGE,
-                    **settings,
-                },
-            )
-            stack.callback(process.stop)
-            process.start(wait=wait)
-            return process
-
-        yield start
+operator = SUBJECT.shared()
+start_operator = SUBJECT.starter()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from harness import Domains
+from domain_support import Domains
 
 from ameide_dev.client import condition_of
 from ameide_dev.platform import Platform

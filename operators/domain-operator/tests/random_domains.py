@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from golden_cases import Case
-from golden_world import APIS, World, based, pod_of
-from harness import merged
+from domain_golden import GOLDEN
 from hypothesis import strategies as st
 
+from ameide_dev.testing.resources import merged
+from ameide_dev.testing.world import Case, World, pod_of
 from ameide_shared.imagepolicy import ImageInfo
 from ameide_shared.observed import ImageCheck
 from ameide_shared.reasons import Reason
+from domain_operator.main import DEFINITION
 from domain_operator.settings import DomainSettings
 
 NAMESPACE = {"base": "namespace"}
@@ -101,20 +102,21 @@ def manifests(draw: st.DrawFn, *, dropping: bool) -> dict[str, Any]:
             st.sampled_from(["ameide.io/paused", "ameide.io/retry-migration", "ameide.io/rotate-password"]), _labels
         )
     )
-    return merged(based({"base": "domain"}), {"metadata": {**names, "annotations": annotations}, "spec": spec})
+    return merged(GOLDEN.based({"base": "domain"}), {"metadata": {**names, "annotations": annotations}, "spec": spec})
 
 
 @st.composite
 def worlds(draw: st.DrawFn, *, dropping: bool = False) -> World:
     """A Domain with a past: what it was before has settled, and its plan may have been begun again since."""
     domain = draw(manifests(dropping=dropping))
-    world = World(domain, DomainSettings(**draw(_settings)), APIS if draw(st.integers(0, 9)) < 9 else frozenset())
+    apis = DEFINITION.apis if draw(st.integers(0, 9)) < 9 else frozenset()
+    world = GOLDEN.world(domain, DomainSettings(**draw(_settings)), apis=apis)
     namespace = domain["metadata"]["namespace"]
     reference = domain["spec"].get("db", {}).get("clusterRef", "")
     home = "cnpg" if reference.startswith("cnpg/") else namespace
     enabled = {"enableSuperuserAccess": draw(st.integers(0, 4)) < 4}
     consent = {"ameide.io/allowed-namespaces": "*" if draw(st.integers(0, 7)) < 7 else ""}
-    world.add([based({**NAMESPACE, "metadata": {"name": namespace}})])
+    world.add([GOLDEN.based({**NAMESPACE, "metadata": {"name": namespace}})])
     around = [
         {"base": "cluster", "metadata": {"namespace": home, "annotations": consent}, "spec": enabled},
         {"base": "connection", "metadata": {"namespace": namespace}},
@@ -129,7 +131,7 @@ def worlds(draw: st.DrawFn, *, dropping: bool = False) -> World:
             "metadata": {"name": "rival", "uid": "rival", "creationTimestamp": "2026-01-01T00:00:00Z"},
         },
     ]
-    world.add(based(manifest) for manifest in around if draw(st.integers(0, 9)) != 9)
+    world.add(GOLDEN.based(manifest) for manifest in around if draw(st.integers(0, 9)) != 9)
     for _ in range(draw(st.integers(0, 2))):
         past = {"spec": {"image": draw(_images), "replicas": draw(st.sampled_from([None, 2]))}}
         world.settle(past if domain["spec"].get("autoscaling") is None else {"spec": {"image": draw(_images)}})
@@ -138,8 +140,8 @@ def worlds(draw: st.DrawFn, *, dropping: bool = False) -> World:
 
 
 def _delete(world: World) -> None:
-    world.domain = merged(
-        world.domain,
+    world.resource = merged(
+        world.resource,
         {
             "metadata": {
                 "deletionTimestamp": "2026-03-01T11:59:00Z",
@@ -158,7 +160,7 @@ def sane_clusters(draw: st.DrawFn, *, deleting: bool = False) -> Case:
             del world.objects[name]
     if deleting:
         _delete(world)
-    return Case(world.domain, world.observed(), world.settings)
+    return Case(DEFINITION, world.resource, world.observed(), world.settings)
 
 
 _odd: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
@@ -240,9 +242,9 @@ def domains_in_clusters(draw: st.DrawFn) -> Case:
         _delete(world)
     match draw(st.integers(0, 4)):
         case 0:
-            world.domain.pop("status", None)
+            world.resource.pop("status", None)
         case 1:
-            world.domain = {**world.domain, "status": {"observedGeneration": -1}}
+            world.resource = {**world.resource, "status": {"observedGeneration": -1}}
         case _:
             pass
     observed = replace(
@@ -252,4 +254,4 @@ def domains_in_clusters(draw: st.DrawFn) -> Case:
             (Reason.RegistryUnavailable, "refused") if draw(_rarely) else None,
         ),
     )
-    return Case(world.domain, observed, world.settings)
+    return Case(DEFINITION, world.resource, observed, world.settings)

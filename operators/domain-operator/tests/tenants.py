@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from harness import Domains
+from domain_support import Domains
 
 from ameide_dev.client import KubeClient
 from ameide_dev.platform import Platform
+from ameide_dev.testing.resources import secret_values
 
 CNPG_API = "postgresql.cnpg.io/v1"
 CLUSTERS = "cnpg"
@@ -42,15 +42,9 @@ def annotate_cluster(kube: KubeClient, name: str, allowed: str | None, namespace
     kube.merge_patch(CNPG_API, "Cluster", name, {"metadata": {"annotations": annotations}}, namespace)
 
 
-def values(kube: KubeClient, namespace: str, name: str) -> dict[str, str]:
-    """The decoded values of a Secret."""
-    data = kube.get("v1", "Secret", name, namespace).get("data") or {}
-    return {key: base64.b64decode(value).decode() for key, value in data.items()}
-
-
 def connection_values(domains: Domains, *, owner: bool = False, name: str = "orders") -> dict[str, str]:
     """What the application's pods, or with `owner` the migrations, get to connect with."""
-    return values(domains.kube, domains.namespace, f"{name}-domain-db{'-owner' if owner else ''}")
+    return secret_values(domains.kube, domains.namespace, f"{name}-domain-db{'-owner' if owner else ''}")
 
 
 def open_session(

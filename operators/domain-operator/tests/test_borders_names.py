@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import pytest
 from databases import database_of, databases_and_roles, real, role_of, superuser
-from harness import API, Domains, condition_of, eventually
+from domain_support import Domains
 from tenants import CLUSTERS, CNPG_API, annotate_cluster, claims, make_cluster, session
 
-from ameide_dev.client import InvalidError, KubeClient
+from ameide_dev.client import InvalidError, KubeClient, condition_of
 from ameide_dev.platform import Platform
+from ameide_dev.testing.resources import API
+from ameide_dev.testing.waiting import until
 
 MakeNamespace = Callable[..., str]
 
@@ -148,7 +150,7 @@ def test_older_of_two_wins_and_the_other_takes_over(
     for each in both:
         each.create(db={**real(each, cluster), **names})
     # Of two that were made within one second, the first to be seen may be either.
-    winner = eventually(lambda: next(filter(has_database, both), None), timeout=30, what="one that has the database")
+    winner = until("one that has the database", lambda: next(filter(has_database, both), None), timeout=30)
     loser = both[1 - both.index(winner)]
     winner.ready(timeout=60)
     assert blocker(loser, "DatabaseConflict")["object"] == f"Domain {winner.namespace}/orders"

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from databases import database_of, flyway, real, role_of, superuser
-from harness import Domains
-from own import namespaces
+from domain_support import Domains
 from psycopg import errors
 from tenants import CLUSTERS, connection_values, session
 
 from ameide_dev.client import KubeClient
 from ameide_dev.platform import Platform
 from ameide_dev.pytest_plugin import discard_namespace
+from ameide_dev.testing.subject import namespaces
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import pytest
 from databases import real
-from harness import API, Domains, StartOperator, condition_of
+from domain_support import Domains
 from tenants import CLUSTERS, annotate_cluster, claims, make_cluster
 
-from ameide_dev.client import KubeClient
+from ameide_dev.client import KubeClient, condition_of
 from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
+from ameide_dev.testing.resources import API
+from ameide_dev.testing.subject import StartOperator
 
 MakeNamespace = Callable[..., str]
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 import pytest
 from databases import given, given_secret, migration_jobs, migrator, real
-from harness import CLIENT_IMAGE, Domains
-from own import metric, namespaces, own_operator, until, user_like_operator
-from traffic import Asked, asked, counted, listed, settled
+from domain_support import CLIENT_IMAGE, SUBJECT, Domains
 
 from ameide_dev.client import KubeClient
 from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
-from ameide_dev.processes import Guard
+from ameide_dev.testing.subject import metric, namespaces
+from ameide_dev.testing.traffic import Asked, asked, counted, listed, settled
+from ameide_dev.testing.waiting import until
 
 USER = "rests"
 REST_SECONDS = 60.0
@@ -36,11 +36,11 @@ class Resting:
 
 @pytest.fixture(scope="module")
 def resting(
-    chart: Platform, kube: KubeClient, guard: Guard, cluster: str, tmp_path_factory: pytest.TempPathFactory
+    chart: Platform, kube: KubeClient, cluster: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Resting]:
-    kubeconfig = user_like_operator(chart, USER)
-    process = own_operator(
-        chart, guard, tmp_path_factory.mktemp("rest"), "own-rest-*", kubeconfig=kubeconfig, AMEIDE_API__QPS="1000"
+    kubeconfig = SUBJECT.user_like_it(chart, USER)
+    process = SUBJECT.process(
+        chart, tmp_path_factory.mktemp("rest"), "own-rest-*", kubeconfig=kubeconfig, AMEIDE_API__QPS="1000"
     )
     start = chart.control_plane.audit_position()
     with namespaces(kube, "own-rest-plain", *(f"own-rest-{number}" for number in range(DATABASES))) as names, process:

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from harness import OWN, Domains
+from domain_support import Domains
 
 from ameide_dev.client import KubeClient
 from ameide_dev.platform import Platform
+from ameide_dev.testing.subject import OWN
 from ameide_shared.cli import program
-from ameide_shared.kube.resources import PROCESS
+from ameide_shared.kube.resources import DOMAIN
 from domain_operator.main import DEFINITION, main
 
 KEYS = [
@@ -194,12 +195,13 @@ def test_explain_takes_the_namespace_from_the_name(run: Run, alone: Domains) -> 
 
 
 def test_without_the_crd_its_installation_is_told(chart: Platform, namespace: str) -> None:
-    without = program(replace(DEFINITION, resource=PROCESS))
+    unknown = replace(DOMAIN, kind="Unheard", plural="unheards")
+    without = program(replace(DEFINITION, resource=unknown))
     result = CliRunner().invoke(
         without, ["explain", "orders", "-n", namespace], env={"KUBECONFIG": str(chart.kubeconfig)}
     )
     assert result.exit_code == 2
-    assert "the cluster does not know processes.ameide.io; install the CRD: " in result.stderr
+    assert "the cluster does not know unheards.ameide.io; install the CRD: " in result.stderr
 
 
 def test_explain_makes_do_with_few_rights(run: Run, chart: Platform, alone: Domains) -> None:

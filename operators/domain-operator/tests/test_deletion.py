@@ -6,11 +6,14 @@ from collections.abc import Callable
 
 import pytest
 from databases import database_of, databases_and_roles, given, given_secret, migrator, real, superuser
-from harness import API, CLIENT_IMAGE, Domains, StartOperator, eventually
+from domain_support import CLIENT_IMAGE, Domains
 
 from ameide_dev.client import KubeClient, WaitTimeoutError
 from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
+from ameide_dev.testing.resources import API
+from ameide_dev.testing.subject import StartOperator
+from ameide_dev.testing.waiting import until
 
 CNPG = "postgresql.cnpg.io/v1"
 ONE_ORDER = "INSERT INTO orders.orders (tenant_id, item, quantity) VALUES ('t123', 'chair', 1)"
@@ -39,7 +42,7 @@ def events(domains: Domains, reason: str) -> list[str]:
         found = domains.kube.list("events.k8s.io/v1", "Event", domains.namespace)
         return [event["note"] for event in found if event["reason"] == reason]
 
-    return eventually(told, what=f"an Event {reason}")
+    return until(f"an Event {reason}", told, timeout=10)
 
 
 def test_without_a_database_it_goes_at_once(domains: Domains) -> None:
@@ -169,7 +172,7 @@ def test_running_migration_is_ended_first(chart: Platform, domains: Domains, clu
         states = [s.get("state", {}) for pod in pods for s in pod.get("status", {}).get("containerStatuses", ())]
         return any("running" in state for state in states)
 
-    eventually(migrating, timeout=30, what="a migration that runs")
+    until("a migration that runs", migrating, timeout=30)
     delete(domains, timeout=45)
     assert databases_and_roles(chart, domains) == set()
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from databases import database_of, given, given_secret, migration_jobs, migrator, real, superuser
-from harness import Domains, condition_of
+from domain_support import Domains
 
+from ameide_dev.client import condition_of
 from ameide_dev.platform import Platform
 
 V1, V2 = "ghcr.io/ameide/orders-domain:1.0.0", "ghcr.io/ameide/orders-domain:1.1.0"

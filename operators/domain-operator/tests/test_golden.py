@@ -1,36 +1,42 @@
-"""Plans and statuses of the cases in `golden/`: what every branch does, readable as files. See golden_cases.py."""
+"""Plans and statuses of the cases in `golden/`, readable as files: what every branch does."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
-from golden_cases import as_yaml, cases, load, plan_as_data
-from golden_world import ROOT
+from domain_golden import GOLDEN
 
-UPDATE = bool(os.environ.get("UPDATE_GOLDEN"))
+import domain_operator
+from ameide_dev.testing.conformance import check_status, check_transitions, reasons_named_in
+from ameide_shared import rollout, status, tenancy
+from ameide_shared.compile import acceptance
+from ameide_shared.reasons import Reason
+
+every_case = pytest.mark.parametrize("name", GOLDEN.names())
 
 
-@pytest.mark.parametrize("name", cases())
+@every_case
 def test_plan_and_status_are_as_written_down(name: str) -> None:
-    case = load(name)
-    compare(ROOT / name / "out.yaml", as_yaml(plan_as_data(case.plan(), case.observed)))
-    compare(ROOT / name / "status.yaml", as_yaml(case.status()))
+    GOLDEN.compare(name)
 
 
-@pytest.mark.parametrize("name", cases())
+@every_case
 def test_a_case_opens_with_its_purpose(name: str) -> None:
-    first = (ROOT / name / "in.yaml").read_text(encoding="utf-8").splitlines()[0]
-    assert first.startswith("# why: ")
-    assert first.endswith(".")
+    GOLDEN.check_purpose(name)
 
 
-def compare(path: Path, text: str) -> None:
-    """Assert that a file holds this text, or, with UPDATE_GOLDEN=1, write it."""
-    if UPDATE:
-        path.write_text(text, encoding="utf-8")
-    assert path.exists(), f"{path} is missing; UPDATE_GOLDEN=1 writes it, read what it wrote"
-    assert text == path.read_text(encoding="utf-8"), (
-        f"{path} differs; UPDATE_GOLDEN=1 writes it anew, read what changes"
-    )
+@every_case
+def test_programs_may_rely_on_the_status(name: str) -> None:
+    check_status(GOLDEN.load(name))
+
+
+@every_case
+def test_transition_times_move_only_with_the_status(name: str) -> None:
+    check_transitions(GOLDEN.load(name))
+
+
+def test_every_reason_of_a_condition_is_reached_by_a_case() -> None:
+    """Reasons that only Events bear, or resources with a definition, are the exception."""
+    named = reasons_named_in(domain_operator, acceptance, rollout, status, tenancy)
+    told = {condition["reason"] for name in GOLDEN.names() for condition in GOLDEN.load(name).status()["conditions"]}
+    exempt = {Reason.DataRetained, Reason.DataLeftBehind, Reason.ApplyFailed, Reason.TenantMismatch}
+    assert {reason.value for reason in named - exempt - told} == set()

@@ -11,14 +11,14 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from apiproxy import ApiProxy, Cut
-from harness import Domains
-from own import metric, namespaces, own_operator, until
+from domain_support import SUBJECT, Domains
 
 from ameide_dev.client import KubeClient
 from ameide_dev.operators import RELEASE, OperatorProcess
 from ameide_dev.platform import Platform
-from ameide_dev.processes import Guard
+from ameide_dev.testing.apiproxy import ApiProxy, Cut
+from ameide_dev.testing.subject import metric, namespaces
+from ameide_dev.testing.waiting import until
 
 LEASE_SECONDS = 3.0
 SETTINGS = {
@@ -63,7 +63,7 @@ class Pair:
 
 
 @pytest.fixture
-def pair(chart: Platform, kube: KubeClient, guard: Guard, tmp_path: Path) -> Iterator[Pair]:
+def pair(chart: Platform, kube: KubeClient, tmp_path: Path) -> Iterator[Pair]:
     with ExitStack() as stack:
         (namespace,) = stack.enter_context(namespaces(kube, "own-pair"))
         replicas = []
@@ -71,8 +71,8 @@ def pair(chart: Platform, kube: KubeClient, guard: Guard, tmp_path: Path) -> Ite
             proxy = stack.enter_context(ApiProxy(chart.control_plane))
             directory = tmp_path / name
             directory.mkdir()
-            process = own_operator(
-                chart, guard, directory, f"{namespace}*", kubeconfig=proxy.kubeconfig(directory), **SETTINGS
+            process = SUBJECT.process(
+                chart, directory, f"{namespace}*", kubeconfig=proxy.kubeconfig("domain", directory), **SETTINGS
             )
             stack.callback(process.stop)
             process.start()

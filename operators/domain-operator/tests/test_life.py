@@ -5,8 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 from databases import flyway, given, given_secret, migration_jobs, outcomes, real
-from harness import Domains, condition_of
+from domain_support import Domains
 
+from ameide_dev.client import condition_of
 from ameide_dev.platform import Platform
 
 ORDERS = "ghcr.io/ameide/hostnode-orders:1.1.0"

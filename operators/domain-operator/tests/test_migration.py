@@ -6,7 +6,9 @@ What the migrators do is played by scenario images; the Jobs, their pods and the
 from __future__ import annotations
 
 from databases import given, given_secret, migration_jobs, migrator, outcomes
-from harness import Domains, condition_of
+from domain_support import Domains
+
+from ameide_dev.client import condition_of
 
 V1, V2, V3 = (f"ghcr.io/ameide/orders-domain:1.{minor}.0" for minor in range(3))
 

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 from databases import flyway, real, role_of, superuser
-from harness import API, Domains, condition_of, eventually
+from domain_support import Domains
 from psycopg import errors
-from tenants import CLUSTERS, CNPG_API, claims, connection_values, make_cluster, session, values
+from tenants import CLUSTERS, CNPG_API, claims, connection_values, make_cluster, session
 
-from ameide_dev.client import KubeClient
+from ameide_dev.client import KubeClient, condition_of
 from ameide_dev.platform import Platform
+from ameide_dev.testing.resources import API, secret_values
+from ameide_dev.testing.waiting import until
 from domain_operator.plan import sql
 
 MakeNamespace = Callable[..., str]
@@ -122,10 +124,10 @@ def test_superuser_stays_beside_the_cluster(chart: Platform, domains: Domains, s
     """The Job with the superuser runs there; no Secret, Job or pod of the Domain's namespace knows it."""
     domains.create(db=shared_db(domains, shared, database_name(domains)))
     domains.ready(timeout=60)
-    password = values(kube, CLUSTERS, "shared-superuser")["password"]
+    password = secret_values(kube, CLUSTERS, "shared-superuser")["password"]
     assert password == chart.cnpg.postgres(CLUSTERS, "shared").superuser_password
     for secret in kube.list("v1", "Secret", domains.namespace):
-        assert password not in values(kube, domains.namespace, secret["metadata"]["name"]).values()
+        assert password not in secret_values(kube, domains.namespace, secret["metadata"]["name"]).values()
     for api_version, kind in (("batch/v1", "Job"), ("v1", "Pod"), ("apps/v1", "Deployment")):
         assert "shared-superuser" not in json.dumps(kube.list(api_version, kind, domains.namespace))
     (job,) = kube.list("batch/v1", "Job", CLUSTERS, label_selector=f"ameide.io/owner-namespace={domains.namespace}")
@@ -267,7 +269,7 @@ def test_rotation_is_another_job(chart: Platform, domains: Domains, shared: str)
     domains.ready(timeout=60)
     old = connection_values(domains)["password"]
     domains.annotate(rotate_password="1")
-    eventually(lambda: connection_values(domains)["password"] != old, timeout=40, what="another password")
+    until("another password", lambda: connection_values(domains)["password"] != old, timeout=40)
     domain = domains.ready(timeout=40)
     assert condition_of(domain, "DBReady")["status"] == "True"
     with session(chart, domains, cluster="shared") as connection:

@@ -8,14 +8,14 @@ from typing import Any
 
 import httpx
 import pytest
-from apiproxy import Answer, ApiProxy, Call, Cut, Fault, Late
-from harness import Domains
-from own import metric, namespaces, never, own_operator, until
+from domain_support import SUBJECT, Domains
 
 from ameide_dev.client import KubeClient
 from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
-from ameide_dev.processes import Guard
+from ameide_dev.testing.apiproxy import Answer, ApiProxy, Call, Cut, Fault, Late
+from ameide_dev.testing.subject import metric, namespaces
+from ameide_dev.testing.waiting import never, until
 
 OUTAGE_SECONDS = 5.0
 SLOW_START = "ghcr.io/ameide/scenario-slow-start:1"
@@ -43,13 +43,11 @@ class Behind:
 
 
 @pytest.fixture(scope="module")
-def shared(
-    chart: Platform, kube: KubeClient, guard: Guard, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Behind]:
+def shared(chart: Platform, kube: KubeClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
     directory = tmp_path_factory.mktemp("api")
     with namespaces(kube, "own-api") as (namespace,), ApiProxy(chart.control_plane) as proxy:
-        kubeconfig = proxy.kubeconfig(directory)
-        with own_operator(chart, guard, directory, f"{namespace}*", kubeconfig=kubeconfig) as process:
+        kubeconfig = proxy.kubeconfig("domain", directory)
+        with SUBJECT.process(chart, directory, f"{namespace}*", kubeconfig=kubeconfig) as process:
             domains = Domains(kube, namespace)
             domains.create("steady")
             domains.ready("steady")

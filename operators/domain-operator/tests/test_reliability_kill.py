@@ -12,15 +12,16 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from apiproxy import ApiProxy, Call
 from databases import database_of, migration_jobs, real, role_of
-from harness import CLIENT_IMAGE, Domains, condition_of
-from own import decoded_secret, namespaces, own_operator, until
+from domain_support import CLIENT_IMAGE, SUBJECT, Domains
 
-from ameide_dev.client import KubeClient
+from ameide_dev.client import KubeClient, condition_of
 from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
-from ameide_dev.processes import Guard
+from ameide_dev.testing.apiproxy import ApiProxy, Call
+from ameide_dev.testing.resources import secret_values
+from ameide_dev.testing.subject import namespaces
+from ameide_dev.testing.waiting import until
 
 WRITES = 17
 """At least so many writes a Domain with a database takes; how many of status there are is up to timing."""
@@ -54,23 +55,21 @@ Chains = dict[bool, Future[int]]
 
 @pytest.fixture(scope="module")
 def chains(
-    chart: Platform, kube: KubeClient, guard: Guard, cluster: str, tmp_path_factory: pytest.TempPathFactory
+    chart: Platform, kube: KubeClient, cluster: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Chains]:
     """The two chains of kills, which run beside each other; the result of each is how many kills there were."""
     with ThreadPoolExecutor(2) as pool:
         yield {
-            done: pool.submit(kill_at_every_write, chart, kube, guard, cluster, tmp_path_factory.mktemp("kill"), done)
+            done: pool.submit(kill_at_every_write, chart, kube, cluster, tmp_path_factory.mktemp("kill"), done)
             for done in (False, True)
         }
 
 
-def kill_at_every_write(
-    chart: Platform, kube: KubeClient, guard: Guard, cluster: str, directory: Path, done: bool
-) -> int:
+def kill_at_every_write(chart: Platform, kube: KubeClient, cluster: str, directory: Path, done: bool) -> int:
     """A Domain after the other, the operator killed one write later each time, until none is left to be killed at."""
     prefix = f"own-kill-{'after' if done else 'before'}"
     with ApiProxy(chart.control_plane) as proxy:
-        operator = own_operator(chart, guard, directory, f"{prefix}-*", kubeconfig=proxy.kubeconfig(directory))
+        operator = SUBJECT.process(chart, directory, f"{prefix}-*", kubeconfig=proxy.kubeconfig("domain", directory))
         with operator:
             number = 1
             while True:
@@ -137,7 +136,7 @@ def passwords_work(chart: Platform, domains: Domains) -> list[tuple[int]]:
         ("orders-domain-db-owner", f"{role_of(domains)}_owner"),
         ("orders-domain-db", role_of(domains)),
     ):
-        password = decoded_secret(domains, secret)["password"]
+        password = secret_values(domains.kube, domains.namespace, secret)["password"]
         with psycopg.connect(server.dsn(user, password, database_of(domains))) as connection:
             rows += connection.execute("SELECT run FROM orders.runs").fetchall()
     return rows

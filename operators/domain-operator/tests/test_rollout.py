@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from databases import real
-from harness import Domains, condition_of, eventually
+from domain_support import Domains
 
+from ameide_dev.client import condition_of
 from ameide_dev.platform import Platform
+from ameide_dev.testing.waiting import until
 
 V1, V2 = "ghcr.io/ameide/orders-domain:1.0.0", "ghcr.io/ameide/orders-domain:1.1.0"
 ODD = [{"name": "TEXT", "value": 'a & <b> "c" é 😀 \u2028 \\n'}]
@@ -91,7 +93,11 @@ def test_history_is_limited(domains: Domains) -> None:
     for minor in range(1, 5):
         domains.patch(image=f"ghcr.io/ameide/orders-domain:1.{minor}.0")
         domains.ready()
-    eventually(lambda: len(domains.kube.list("apps/v1", "ControllerRevision", domains.namespace)) == 2)
+    until(
+        "two revisions",
+        lambda: len(domains.kube.list("apps/v1", "ControllerRevision", domains.namespace)) == 2,
+        timeout=10,
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,7 +121,7 @@ def test_pods_roll_only_when_what_they_consume_changed(domains: Domains, change:
     domains.patch(**change)
     domains.ready()
     if rolls:
-        eventually(lambda: pods(domains) and not pods(domains) & before, what="new pods only")
+        until("new pods only", lambda: pods(domains) and not pods(domains) & before, timeout=10)
     else:
         assert before <= pods(domains)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from harness import Domains, condition_of, eventually
+from domain_support import Domains
 from test_rollout import V1, V2, deployment, image
+
+from ameide_dev.client import condition_of
+from ameide_dev.testing.waiting import until
 
 CRASHES = "ghcr.io/ameide/scenario-crash-loop:1"
 CANARY = {"canary": True, "canaryReplicas": 1, "canaryReadySeconds": 2}
@@ -75,4 +78,4 @@ def test_canary_pods_are_served_too(domains: Domains) -> None:
         targets = {e["targetRef"]["name"] for s in slices for e in s["endpoints"] or () if "targetRef" in e}
         return len(targets) == 2 and any("-canary-" in name for name in targets)
 
-    eventually(endpoints, timeout=15, what="an endpoint of each track")
+    until("an endpoint of each track", endpoints, timeout=15)

@@ -8,10 +8,13 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 import pytest
 from databases import database_of, outcomes, real, role_of
-from harness import Domains, condition_of, eventually
-from tenants import CLUSTERS, connection_values, session, values
+from domain_support import Domains
+from tenants import CLUSTERS, connection_values, session
 
+from ameide_dev.client import condition_of
 from ameide_dev.platform import Platform
+from ameide_dev.testing.resources import secret_values
+from ameide_dev.testing.waiting import until
 
 
 @pytest.fixture
@@ -34,9 +37,9 @@ def rotated(domains: Domains, token: str) -> tuple[dict[str, str], dict[str, str
     owner = connection_values(domains, owner=True)["password"]
     generation = deployment(domains)["metadata"]["generation"]
     domains.annotate(rotate_password=token)
-    eventually(lambda: connection_values(domains)["password"] != before["password"], timeout=30, what="a new password")
-    eventually(lambda: connection_values(domains, owner=True)["password"] != owner, timeout=30, what="the owner's too")
-    eventually(lambda: deployment(domains)["metadata"]["generation"] != generation, timeout=30, what="new pods")
+    until("a new password", lambda: connection_values(domains)["password"] != before["password"], timeout=30)
+    until("the owner's too", lambda: connection_values(domains, owner=True)["password"] != owner, timeout=30)
+    until("new pods", lambda: deployment(domains)["metadata"]["generation"] != generation, timeout=30)
     domains.ready(timeout=30)
     return before, connection_values(domains)
 
@@ -86,8 +89,10 @@ def test_connection_waits_for_the_database(chart: Platform, released: Domains) -
     chart.cnpg.pause()
     try:
         released.annotate(rotate_password="1")
-        eventually(
-            lambda: values(released.kube, CLUSTERS, name)["password"] != before["password"], what="a new password"
+        until(
+            "a new password",
+            lambda: secret_values(released.kube, CLUSTERS, name)["password"] != before["password"],
+            timeout=10,
         )
         released.until("DBReady", "True", reason="PasswordRotating")
         assert connection_values(released) == before
@@ -100,7 +105,7 @@ def test_connection_waits_for_the_database(chart: Platform, released: Domains) -
         assert deployment(released)["metadata"]["generation"] == generation
     finally:
         chart.cnpg.resume()
-    eventually(lambda: connection_values(released)["password"] != before["password"], timeout=30, what="its arrival")
+    until("its arrival", lambda: connection_values(released)["password"] != before["password"], timeout=30)
     released.ready()
     with session(chart, released):
         pass

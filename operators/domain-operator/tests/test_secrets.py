@@ -9,12 +9,15 @@ from urllib.parse import quote
 
 import pytest
 from databases import database_of, given, given_secret, real
-from harness import API, CLIENT_IMAGE, Domains, StartOperator, condition_of, eventually
+from domain_support import CLIENT_IMAGE, Domains
 from tenants import CLUSTERS, CNPG_API, connection_values, make_cluster
 
-from ameide_dev.client import KubeClient, UnknownKindError
+from ameide_dev.client import KubeClient, UnknownKindError, condition_of
 from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
+from ameide_dev.testing.resources import API
+from ameide_dev.testing.subject import StartOperator
+from ameide_dev.testing.waiting import until
 
 MakeNamespace = Callable[..., str]
 SEEN = (
@@ -125,7 +128,7 @@ def test_whole_life_shows_no_password(
     look()
     first = connection_values(domains)["password"]
     domains.annotate(rotate_password="once")
-    eventually(lambda: connection_values(domains)["password"] != first, timeout=20, what="another password")
+    until("another password", lambda: connection_values(domains)["password"] != first, timeout=20)
     domains.ready(timeout=30)
     look()
     failing = migrator_that_says(
@@ -166,9 +169,10 @@ def test_failed_migration_does_not_pass_on_a_password(
     assert "before " in message
     assert " after" in message
     assert "<redacted" in message
-    event = eventually(
+    event = until(
+        "an Event of the failure",
         lambda: [it for it in domains.kube.list("v1", "Event", domains.namespace) if it["reason"] == "MigrationFailed"],
-        what="an Event of the failure",
+        timeout=10,
     )
     texts = {"status": json.dumps(domain["status"]), "Event": json.dumps(event), "log": operator.logs}
     assert watchful.leaks(texts) == []

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import yaml
-from harness import OWN
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ameide_dev import tools
 from ameide_dev.client import ApiError, KubeClient, condition_of
 from ameide_dev.platform import Platform
+from ameide_dev.testing.subject import OWN
 from ameide_shared.check import check_manifest, check_text
 from ameide_shared.crd import crd_of
 from ameide_shared.kube.resources import DEPLOYMENT, JOB, ResourceType

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from databases import KEYS, given, given_secret, migrator
-from harness import Domains, StartOperator, condition_of, eventually
+from domain_support import Domains
 
 from ameide_dev import crds
-from ameide_dev.client import KubeClient
+from ameide_dev.client import KubeClient, condition_of
 from ameide_dev.platform import Platform
+from ameide_dev.testing.subject import StartOperator
+from ameide_dev.testing.waiting import until
 
 V1, V2 = "ghcr.io/ameide/orders-domain:1.0.0", "ghcr.io/ameide/orders-domain:1.1.0"
 MONITORS = "servicemonitors.monitoring.coreos.com"
@@ -228,7 +230,7 @@ def test_real_cause_of_pods_that_do_not_come_up(domains: Domains, scenario: str,
         domain = domains.get()
         return domain if said in domain.get("status", {}).get("blocker", {}).get("message", "") else None
 
-    domain = eventually(told, timeout=15, what=f"{said!r} in the blocker's message")
+    domain = until(f"{said!r} in the blocker's message", told, timeout=15)
     assert condition_of(domain, "Ready")["reason"] == "DeploymentNotReady"
     assert condition_of(domain, "Degraded")["status"] == "True"
     assert remedy in domain["status"]["blocker"]["remedy"]
@@ -240,8 +242,10 @@ def test_exceeded_quota_is_named(domains: Domains) -> None:
     domains.kube.create(
         {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": {"pods": "1"}}}
     )
-    eventually(
-        lambda: domains.kube.get("v1", "ResourceQuota", "small", domains.namespace).get("status", {}).get("hard")
+    until(
+        "the quota counts",
+        lambda: domains.kube.get("v1", "ResourceQuota", "small", domains.namespace).get("status", {}).get("hard"),
+        timeout=10,
     )
     domains.create(replicas=2)
     domain = domains.until("Degraded")
@@ -290,7 +294,7 @@ def test_transitions_are_told_once(domains: Domains) -> None:
         events = domains.kube.list("events.k8s.io/v1", "Event", domains.namespace)
         return [event for event in events if event["regarding"]["kind"] == "Domain"]
 
-    events = eventually(told)
+    events = until("Events about the Domain", told, timeout=10)
     keys = [(event["reason"], event["note"]) for event in events]
     assert len(keys) == len(set(keys))
     assert any(event["reason"] == "AllResourcesHealthy" and event["type"] == "Normal" for event in events)

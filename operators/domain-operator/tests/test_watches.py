@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apiproxy import Answer, ApiProxy, Call, Cut, Fault
-from harness import Domains
-from own import metric, namespaces, own_operator
+from domain_support import SUBJECT, Domains
 
 from ameide_dev.client import KubeClient
 from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
-from ameide_dev.processes import Guard
+from ameide_dev.testing.apiproxy import Answer, ApiProxy, Call, Cut, Fault
+from ameide_dev.testing.subject import metric, namespaces
 
 AUDIT_SECONDS = 3.0
 
@@ -28,13 +27,13 @@ def proxy(chart: Platform) -> Iterator[ApiProxy]:
 
 @pytest.fixture
 def watched(
-    chart: Platform, kube: KubeClient, guard: Guard, tmp_path: Path, proxy: ApiProxy, request: pytest.FixtureRequest
+    chart: Platform, kube: KubeClient, tmp_path: Path, proxy: ApiProxy, request: pytest.FixtureRequest
 ) -> Iterator[tuple[Domains, OperatorProcess]]:
     """A Ready Domain and its operator, which audits every so many seconds as the test's parameter says."""
     settings = {"AMEIDE_AUDIT_SECONDS": str(getattr(request, "param", 600.0))}
     with namespaces(kube, "own-watch") as (namespace,):
-        kubeconfig = proxy.kubeconfig(tmp_path)
-        with own_operator(chart, guard, tmp_path, f"{namespace}*", kubeconfig=kubeconfig, **settings) as process:
+        kubeconfig = proxy.kubeconfig("domain", tmp_path)
+        with SUBJECT.process(chart, tmp_path, f"{namespace}*", kubeconfig=kubeconfig, **settings) as process:
             domains = Domains(kube, namespace)
             domains.create()
             domains.ready()

@@ -1,7 +1,9 @@
 {{- /*
-What the Domain operator may do, each rule with its reason, in four sets: `watched` in the namespaces of Domains,
-`clusters` and `databases` in those of database clusters (`watched` already has what is in `databases`), and
-`cluster` for what is in no namespace. templates/rbac.yaml binds them.
+What the Domain operator may do, each rule with its reason, in four sets that templates/rbac.yaml binds:
+watched      in the namespaces of Domains
+referenced   in those that Domains only refer to, where the database clusters are; `watched` has all of it
+outside      in namespaces referred to, on top of either
+cluster      what is in no namespace, only where rbac.scope is cluster
 */ -}}
 {{- define "ameide.rules.domain.watched" -}}
 # Domains: read them; hold them by a finalizer.
@@ -43,7 +45,7 @@ What the Domain operator may do, each rule with its reason, in four sets: `watch
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch, delete]
-# Database clusters, databases and roles in these namespaces: read only, `clusters` below adds the rest.
+# Database clusters, databases and roles in these namespaces: read only, `outside` below adds the rest.
 - apiGroups: [postgresql.cnpg.io]
   resources: [clusters, databases, databaseroles]
   verbs: [get, list, watch]
@@ -65,14 +67,14 @@ What the Domain operator may do, each rule with its reason, in four sets: `watch
   verbs: [get, create, patch]
 {{- end -}}
 
-{{- define "ameide.rules.domain.clusters" -}}
+{{- define "ameide.rules.domain.outside" -}}
 # Roles and databases in the database clusters that clusterRef names; the clusters themselves are never written.
 - apiGroups: [postgresql.cnpg.io]
   resources: [databases, databaseroles]
   verbs: [create, patch, delete]
 {{- end -}}
 
-{{- define "ameide.rules.domain.databases" -}}
+{{- define "ameide.rules.domain.referenced" -}}
 # The roles' password Secrets live beside their cluster; the cluster's own CA and superuser Secrets are read.
 - apiGroups: [""]
   resources: [secrets]

@@ -154,8 +154,8 @@ command = program(DEFINITION)
 
 
 def main() -> None:
-    """The console script. It leaves by the shortest way: where it has connected to Temporal, the SDK's threads can abort
-    an interpreter that takes itself down in order (exit code -6), after all has been said and done."""
+    """The console script. It leaves by the shortest way: once connected to Temporal, the SDK's threads can abort an
+    interpreter that takes itself down in order (exit code -6), after all has been said and done."""
     code: object = 0
     try:
         command()

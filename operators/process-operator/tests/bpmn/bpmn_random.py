@@ -90,18 +90,18 @@ class Builder:
                 extensions.append(ameide("Timeouts", startToClose=self.draw(SPANS), scheduleToClose="PT2H"))
                 extensions.append(ameide("Retry", maximumAttempts=self.draw(st.integers(0, 9))))
         if self.draw(st.booleans()):
-            attributes["loopCharacteristics"] = self.repetition()
+            attributes["loopCharacteristics"] = self.repetition(gathers=kind != "ManualTask")
         name = self.add(kind, *extensions, **attributes)
         self.boundaries(name)
         return name, name
 
-    def repetition(self) -> Json:
+    def repetition(self, *, gathers: bool) -> Json:
         if self.draw(st.booleans()):
             return element("StandardLoopCharacteristics", self.identifier("Loop"), loopCondition=formal("again"))
         return element(
             "MultiInstanceLoopCharacteristics",
             self.identifier("Loop"),
-            ameide("Collection", collection="lines", element="line", output="answers"),
+            ameide("Collection", collection="lines", element="line", **({"output": "answers"} if gathers else {})),
             isSequential=self.draw(st.booleans()),
         )
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import datetime as dt
+import ipaddress
+import ssl
 import stat
 import sys
 from pathlib import Path
@@ -12,6 +15,10 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from ameide_dev.platform import Platform
 from ameide_shared.kube import connection as connection_module
@@ -233,6 +240,56 @@ async def test_plugins_that_fail(tmp_path: Path, body: str, message: str) -> Non
     async with connect(path) as connection:
         with pytest.raises(ConfigError, match=r"no-such-command.*get it"):
             await connection.authorization()
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_ca_without_key_usage_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def certificate(name: str, issuer: str, *extensions: x509.ExtensionType) -> bytes:
+        def named(common: str) -> x509.Name:
+            return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+        builder = (
+            x509.CertificateBuilder(issuer_name=named(issuer), subject_name=named(name))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(dt.datetime.now(dt.UTC) - dt.timedelta(hours=1))
+            .not_valid_after(dt.datetime.now(dt.UTC) + dt.timedelta(days=1))
+        )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    ca = certificate("ca", "ca", x509.BasicConstraints(ca=True, path_length=None))
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (tmp_path / "both.pem").write_bytes(certificate("server", "ca", address) + private)
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(tmp_path / "both.pem")
+    original = ssl.create_default_context
+
+    def strict(**options: Any) -> ssl.SSLContext:  # as Python 3.13 makes them
+        context = original(**options)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", strict)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\nConnection: close\r\n\r\n{"major":"1"}')
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=serving) as server:
+        port = server.sockets[0].getsockname()[1]
+        access = ClusterAccess(f"https://127.0.0.1:{port}", ca_data=ca)
+        async with Connection(access) as connection:
+            assert await ApiClient(connection, field_manager="x").raw_get("/version") == {"major": "1"}
 
 
 # --- a real API server ------------------------------------------------------------------------------------------------

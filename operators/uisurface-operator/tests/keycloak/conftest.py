@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ameide_dev.keycloak_realm import Admin, Realm
+from ameide_dev.keycloak_realm import Realm
 from uisurface_operator.keycloak.admin import RealmAdmin
 from uisurface_operator.keycloak.connection import Connection
 from uisurface_operator.keycloak.model import ClientSpec, ScopeSpec, client_id, owner_marker
@@ -122,6 +122,3 @@ def bench(make_bench: MakeBench) -> Bench:
 def scopes(*names: str) -> tuple[ScopeSpec, ...]:
     """Scopes by name."""
     return tuple(ScopeSpec(name) for name in names)
-
-
-__all__ = ["CALLBACK", "Admin", "Bench", "MakeBench", "Record", "scopes", "settings_for"]

@@ -104,6 +104,13 @@ async def test_two_hundred_surfaces_of_a_server_that_dies_cost_a_probe_per_step_
         it.taken()
         await asyncio.sleep(5)
         down = it.taken()
+        for _ in range(20):
+            it.watcher.expedite(users[0])
+            it.watcher.expedite(users[1])
+            await asyncio.sleep(0.05)
+        hastened = it.taken()
+        assert set(hastened) <= {"POST token"}
+        assert len(hastened) <= 3, hastened  # no more than every half second
         assert set(down) == {"POST token"}
         assert 2 <= len(down) <= 8, down  # steps of 0.5, 1, then 2 s
         it.told.clear()

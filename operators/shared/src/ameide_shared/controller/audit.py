@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from ameide_shared.kube.cache import Cache, Store
@@ -26,6 +26,7 @@ _SYNC_PATIENCE = 5.0  # without progress for so long, list anew: objects may hav
 _SETTLE = 2.0  # events may be on their way
 _GRACE = 15.0  # an object that takes longer to arrive will not arrive
 _RELIST_QUIET = 3.0
+_ABSENCE = 10.0  # an API that is being replaced, or whose server restarts, is not found for a moment
 _EVER = str(2**63)  # later than any resourceVersion
 _JITTER = random.Random()  # noqa: S311 - spreads requests, keeps no secrets
 
@@ -52,7 +53,8 @@ class Auditor:
     """Compares; `run` does so for ever.
 
     `namespaces` are those that are watched one by one; empty for one cluster-wide watch. `admits` tells of which
-    namespaces the objects of a kind count. `revive` restarts the watches.
+    namespaces the objects of a kind count. `revive` restarts the watches. `installed` asks the API server anew whether
+    it serves a kind.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Auditor:
         namespaces: Sequence[str] = (),
         admits: Callable[[ResourceType, str], bool] = lambda resource, namespace: True,
         revive: Callable[[], None] = lambda: None,
+        installed: Callable[[ResourceType], Awaitable[bool]],
         grace: float = _GRACE,
     ) -> None:
         self._client = client
@@ -76,6 +79,7 @@ class Auditor:
         self._namespaces = tuple(namespaces)
         self._admits = admits
         self._revive = revive
+        self._installed = installed
         self._grace = grace
         self._synced: set[ResourceType] = set()
         self._sync_errors: dict[ResourceType, str] = {}
@@ -179,6 +183,13 @@ class Auditor:
     async def _audit(self, kind: Audited) -> str:
         store = self._cache.store(kind.resource)
         seen = await self._list(kind)
+        if kind.resource in self.absent and len(store):
+            # That an API is not there for a moment does not mean that all its objects are gone.
+            await asyncio.sleep(_ABSENCE)
+            seen = await self._list(kind)
+            if kind.resource in self.absent and await self._installed(kind.resource):
+                log.warning("audit of %s: it is installed but cannot be found", kind.resource)
+                return "failed"
         dropped = 0
         if _gone(store, seen):
             await asyncio.sleep(_SETTLE)  # most of them are deletions that are being told right now

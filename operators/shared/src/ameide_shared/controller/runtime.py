@@ -16,7 +16,9 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from ameide_shared.controller.apis import ApiFollower
 from ameide_shared.controller.audit import Audited, Auditor
+from ameide_shared.controller.background import Background
 from ameide_shared.controller.leader import LeaderElector
 from ameide_shared.controller.namespaces import NamespacePoller, namespace_filter
 from ameide_shared.controller.queue import WorkQueue
@@ -28,7 +30,6 @@ from ameide_shared.kube.cache import Cache
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.connection import Connection
 from ameide_shared.kube.discovery import Discovery
-from ameide_shared.kube.errors import ApiError
 from ameide_shared.kube.limiter import Limiter
 from ameide_shared.kube.resources import (
     CUSTOM_RESOURCE_DEFINITION,
@@ -46,7 +47,6 @@ log = logging.getLogger(__name__)
 _DRAIN_SECONDS = 5.0
 _FLUSH_SECONDS = 1.0
 _RELEASE_SECONDS = 1.5
-_SERVED_TRIES = 20  # half a second apart: how long discovery may lag behind a new CRD
 
 ToKeys = Callable[[Manifest], Iterable[ObjectKey]]
 """Which resources of the operator's kind an object concerns."""
@@ -102,6 +102,9 @@ class Runtime:
             NamespacePoller(self.client, self.cache, namespaces) if len(watched) < len(self._watches) else None
         )
         self._streams = self._build_streams(watched, namespaces)
+        self._apis = ApiFollower(
+            self.client, self.discovery, interval=settings.audit_seconds, on_change=self._apis_changed
+        )
         self._auditor = Auditor(
             self.client,
             self.cache,
@@ -111,8 +114,8 @@ class Runtime:
             namespaces=namespaces,
             admits=self._counts,
             revive=self._streams.restart,
+            installed=self._apis.installed,
         )
-        self._apis_changed = asyncio.Event()
         self._beside: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = []
         self.health_port = settings.http.port
         """The port of the probes; the one in use once `run` has started."""
@@ -145,7 +148,7 @@ class Runtime:
             )
             await stack.enter_async_context(health)
             self.health_port = health.port
-            async with _Background() as background:
+            async with Background() as background:
                 watching = background.start("watches", self._streams.run())
                 background.start("events", self.recorder.run())
                 for name, work in self._beside:
@@ -160,7 +163,7 @@ class Runtime:
         reconcile: Reconcile,
         stop: asyncio.Event,
         on_failure: OnFailure | None,
-        background: _Background,
+        background: Background,
         watching: asyncio.Task[None],
     ) -> int:
         """From empty caches to the end."""
@@ -169,7 +172,7 @@ class Runtime:
             return background.exit_code
         log.info("caches are filled")
         background.start("audit", self._auditor.run())
-        background.start("API discovery", self._follow_apis())
+        background.start("API discovery", self._apis.run())
         if self._poller:
             background.start("namespaces", self._poller.run())
         elector: LeaderElector | None = None
@@ -318,83 +321,15 @@ class Runtime:
         """Fill the caches and learn which optional APIs there are."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._auditor.sync())
-            group.create_task(self._discover())
+            group.create_task(self._apis.sync())
             if self._poller:
                 group.create_task(self._poller.sync())
-        self.discovery.subscribe(lambda resource, installed: self._apis_changed.set())
 
-    async def _discover(self) -> None:
-        while True:
-            if await self.discovery.refresh(self.client):
-                return
-            await asyncio.sleep(2.0)
-
-    async def _follow_apis(self) -> None:
-        """Watch anew when an optional API has appeared or gone; ask for them now and then in case nobody tells."""
-        while True:
-            try:
-                async with asyncio.timeout(self.settings.audit_seconds):
-                    await self._apis_changed.wait()
-            except TimeoutError:
-                await self.discovery.refresh(self.client)
-                continue
-            await asyncio.sleep(0.5)  # they come in groups
-            self._apis_changed.clear()
-            await self._until_served()
-            self._streams.restart()
-            for manifest in self.cache.list(self.primary):
-                self.queue.add(key_of(manifest), debounce=True)
-
-    async def _until_served(self) -> None:
-        """A CRD may be established a moment before discovery, which kopf asks, shows it."""
-        expected = {r for r in self.discovery.optional if self.discovery.installed(r)}
-        for _ in range(_SERVED_TRIES):
-            served: set[tuple[str, str, str]] = set()
-            for group, version in {(r.group, r.version) for r in expected}:
-                with suppress(ApiError):
-                    answer = await self.client.raw_get(f"/apis/{group}/{version}" if group else f"/api/{version}")
-                    served |= {(group, version, str(item.get("name"))) for item in answer.get("resources") or ()}
-            if all((r.group, r.version, r.plural) in served for r in expected):
-                return
-            await asyncio.sleep(0.5)
-
-
-class _Background:
-    """Tasks that run beside the main line; the first one that fails ends the wait. All are cancelled at the end."""
-
-    def __init__(self) -> None:
-        self.exit_code = 0
-        self._tasks: list[asyncio.Task[Any]] = []
-
-    def start(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.append(task)
-        return task
-
-    async def first(self, stopped: asyncio.Task[Any], wanted: asyncio.Task[Any] | None = None) -> bool:
-        """Wait for `wanted`: True when it has ended well, False when told to stop or when anything has failed."""
-        waiting = set(self._tasks)
-        while True:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                error = asyncio.CancelledError() if task.cancelled() else task.exception()  # nobody cancels them here
-                if error is not None:
-                    log.error("%s gave way", task.get_name(), exc_info=error)
-                    self.exit_code = 1
-                    return False
-            if stopped in done:
-                return False
-            if wanted in done:
-                return True
-
-    async def __aenter__(self) -> _Background:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            if not task.cancelling():  # a second time would interrupt its own clearing up
-                task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    def _apis_changed(self) -> None:
+        """An optional API has appeared or gone: watch anew, and look at everything in its light."""
+        self._streams.restart()
+        for manifest in self.cache.list(self.primary):
+            self.queue.add(key_of(manifest), debounce=True)
 
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:

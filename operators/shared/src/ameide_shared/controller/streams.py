@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
-import aiohttp
 import kopf
 
+from ameide_shared.controller.session import IsEcho, IsWriting, OnListed, SessionObserver
 from ameide_shared.kube.connection import Connection
 from ameide_shared.kube.resources import ResourceType
 
@@ -23,8 +23,6 @@ log = logging.getLogger(__name__)
 
 OnEvent = Callable[[ResourceType, str | None, dict[str, Any]], None]
 """Kind, type (None for listed objects, ADDED, MODIFIED, DELETED), object. Must be quick; errors are only logged."""
-
-OnListed = Callable[[ResourceType], None]
 
 _LOGIN_SECONDS = 5.0  # between two logins: credentials that are refused are not tried in a tight loop
 _RESTART_SECONDS = 0.2  # reasons to restart come in groups
@@ -38,7 +36,8 @@ class Streams:
     """The watches of one operator: `watched` gives the label selector of each kind (empty for none).
 
     `namespaces` are watched one by one; without any, one watch per kind spans the cluster. `on_listed` is told when
-    kopf has listed a kind anew: what was deleted before that it will not tell. `expected` tells whether a kind's API is
+    kopf has listed a kind anew: what was deleted before that it will not tell. `is_echo` and
+    `is_writing` tell which events are not worth telling: see `session`. `expected` tells whether a kind's API is
     installed, as far as is known: kopf looks that up only once, and an API server that is starting may not know yet.
     """
 
@@ -49,6 +48,8 @@ class Streams:
         *,
         on_event: OnEvent,
         on_listed: OnListed = lambda resource: None,
+        is_echo: IsEcho = lambda resource, version: False,
+        is_writing: IsWriting = lambda resource: False,
         expected: Callable[[ResourceType], bool] = lambda resource: True,
         namespaces: Sequence[str] = (),
     ) -> None:
@@ -58,7 +59,7 @@ class Streams:
         self._expected = expected
         self._namespaces = tuple(namespaces)
         self._overlooked = 0  # how often in a row kopf has overlooked a kind
-        self._session = _ListObserver(self._list_paths(), on_listed)
+        self._session = SessionObserver(self._list_paths(), on_listed, is_echo, is_writing)
         self._registry = self._build_registry()
         self._restart = asyncio.Event()
         self.on_started: Callable[[], None] = lambda: None
@@ -188,60 +189,12 @@ class Streams:
         return settings
 
     def _list_paths(self) -> dict[str, ResourceType]:
-        """The URL paths at which kopf lists each kind."""
+        """The URL paths at which kopf lists and watches each kind."""
         return {
             resource.path(namespace): resource
             for resource in self._watched
             for namespace in ((self._namespaces if resource.namespaced else ()) or (None,))
         }
-
-
-class _ListObserver:
-    """A session that tells of repeated LISTs. kopf has no hook for them, and an empty one brings no event."""
-
-    def __init__(self, paths: Mapping[str, ResourceType], on_listed: OnListed) -> None:
-        self._paths = paths
-        self._on_listed = on_listed
-        self._known: set[str] = set()
-        self.asked: set[ResourceType] = set()
-
-    def around(self, session: aiohttp.ClientSession) -> aiohttp.ClientSession:
-        """The session, observed; kopf uses no more of it than this has."""
-        return cast("aiohttp.ClientSession", _ObservedSession(session, self))
-
-    def asks(self, method: str, url: str) -> str | None:
-        """The path of a kind, if this request lists it."""
-        path, _, query = url.partition("?")
-        if method.upper() != "GET" or "watch=true" in query:
-            return None
-        known = next((known for known in self._paths if path.endswith(known)), None)
-        if known is not None:
-            self.asked.add(self._paths[known])
-        return known
-
-    def answered(self, path: str) -> None:
-        """A LIST has succeeded."""
-        if path in self._known:
-            self._on_listed(self._paths[path])
-        self._known.add(path)
-
-
-class _ObservedSession:
-    """The part of aiohttp.ClientSession that kopf uses, around a real one."""
-
-    def __init__(self, session: aiohttp.ClientSession, observer: _ListObserver) -> None:
-        self._session = session
-        self._observer = observer
-
-    async def request(self, method: str, url: str, **options: Any) -> aiohttp.ClientResponse:
-        listed = self._observer.asks(method, url)
-        response = await self._session.request(method, url, **options)
-        if listed is not None and response.status == 200:
-            self._observer.answered(listed)
-        return response
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
 
 
 class _Patience:

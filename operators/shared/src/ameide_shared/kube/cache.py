@@ -27,6 +27,7 @@ Listener = Callable[[Manifest | None, Manifest | None], None]
 Manifests = list[Manifest]
 
 _TOMBSTONE_SECONDS = 120.0
+_ECHOES = 10_000  # versions; those of objects that no watch of ours shows are never asked for
 
 
 class Owner(NamedTuple):
@@ -68,6 +69,7 @@ class Store:
         self._children: dict[Owner, set[ObjectKey]] = {}
         self._tombstones: dict[str, tuple[float, float]] = {}  # uid: version of the deletion, when to forget it
         self._listeners: list[tuple[Listener, bool]] = []
+        self._echoes: dict[str, None] = {}  # versions that were answered to us; their events are to come
         self._count = 0
 
     def __len__(self) -> int:
@@ -105,8 +107,20 @@ class Store:
 
     def put(self, manifest: Manifest) -> Manifest:
         """Take an object that the API server answered to a read or write of ours; what the store now has of it."""
-        self._stored(manifest, own=True)
-        return self.get(key_of(manifest)) or self._slim(self.resource, manifest)
+        stored = self._stored(manifest, own=True)
+        if stored is None:
+            return self.get(key_of(manifest)) or self._slim(self.resource, manifest)
+        self._echoes[str(stored["metadata"].get("resourceVersion"))] = None
+        if len(self._echoes) > _ECHOES:
+            del self._echoes[next(iter(self._echoes))]
+        return stored
+
+    def take_echo(self, version: str) -> bool:
+        """True, once, for a resourceVersion that came by `put`: the event that shows it brings nothing new."""
+        if version not in self._echoes:
+            return False
+        del self._echoes[version]
+        return True
 
     def remove(self, key: ObjectKey, uid: str) -> None:
         """Our delete was answered: the object of this uid is gone, whatever late events say."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from ameide_shared.kube.connection import Connection
 from ameide_shared.kube.errors import ServerUnavailable, TooManyRequests, error_of
 from ameide_shared.kube.limiter import Limiter
 from ameide_shared.kube.resources import POD, Manifest, ObjectKey, ResourceType, key_of, resource_of
+from ameide_shared.kube.wire import canonical_json
 
 OnRequest = Callable[[str, str, str, float], None]
 """Told after each request: verb (`get`, `list`, `create`, …), resource, HTTP status or `error`, seconds."""
@@ -28,7 +30,6 @@ _JSON = "application/json"
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
 _MERGE_PATCH = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
-_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029\x7f"}
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _RETRY_429 = 5
@@ -64,6 +65,11 @@ class ApiClient:
         self.limiter = limiter or Limiter()
         self.on_request = on_request
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=10.0)
+        self._writing: Counter[str] = Counter()  # requests under way, by resource
+
+    def writing(self, resource: ResourceType) -> bool:
+        """Whether the answer to a write of an object of this type is awaited."""
+        return self._writing[str(resource)] > 0
 
     # --- reads ------------------------------------------------------------------------------------------------------
 
@@ -289,6 +295,8 @@ class ApiClient:
         """HTTP status, body and Retry-After of one exchange."""
         started = time.perf_counter()
         code = "error"
+        writes = method != "GET"
+        self._writing[resource] += writes
         try:
             async with self.connection.session.request(
                 method,
@@ -308,6 +316,7 @@ class ApiClient:
             # RuntimeError: after an outage uvloop may find the descriptor of a new socket still in use by an old one.
             raise ServerUnavailable(f"{method} {url.path}: {type(error).__name__}: {error}") from error
         finally:
+            self._writing[resource] -= writes
             if self.on_request is not None:
                 self.on_request(verb, resource, code, time.perf_counter() - started)
 
@@ -318,14 +327,3 @@ def _encoded(query: Mapping[str, str] | None) -> str:
         return ""
     pairs = "&".join([f"{name}={quote(value, safe='')}" for name, value in query.items() if value])
     return f"?{pairs}" if pairs else ""
-
-
-def canonical_json(body: Any) -> bytes:
-    """JSON as the API server itself writes it: keys sorted, no spaces, UTF-8, `<>&` and line separators escaped.
-
-    It keeps the bytes of a ControllerRevision's `data` and compares them byte by byte: written in another form, every
-    later patch, be it by the garbage collector, would be refused as a change. Surrogate escapes, which an apply's YAML
-    decoder does not know, do not occur.
-    """
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return text.translate(_ESCAPES).encode()

@@ -68,6 +68,7 @@ class _Link:
     fault: Fault | None = None
     step: float = 0.0
     probe_at: float = 0.0
+    probed_at: float = float("-inf")
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
@@ -151,10 +152,11 @@ class KeycloakWatcher:
                 entry.first.cancel()
 
     def expedite(self, user: ObjectKey) -> None:
-        """Look at the resource's client now, or, while its connection is down, probe that now."""
+        """Look at the resource's client now; while its connection is down, probe that soon, however many ask for it."""
         link = self._users.get(user)
         if link is not None:
-            link.entries[user].due = link.probe_at = self._clock()
+            link.entries[user].due = self._clock()
+            link.probe_at = min(link.probe_at, link.probed_at + _FIRST_STEP)
             link.wake.set()
 
     # --- in the background ------------------------------------------------------------------------------------------
@@ -269,6 +271,7 @@ class KeycloakWatcher:
         if link.fault is None:
             log.warning("Keycloak connection %s: %s", link.connection.name, error.message)
         link.fault = _fault(error, link.fault)
+        link.probed_at = self._clock()
         link.step = min(max(link.step * 2, _FIRST_STEP), _LAST_STEP[error.terminal])
         link.probe_at = self._clock() + link.step * _SPREAD.uniform(0.8, 1.2)
         told: set[ObjectKey] = set()

@@ -17,7 +17,7 @@ import yaml
 from aiohttp import web
 
 from ameide_dev.controlplane import ControlPlane
-from ameide_dev.operators import NAMESPACE, RELEASE
+from ameide_dev.operators import NAMESPACE, service_account
 
 _WRITES = ("POST", "PUT", "PATCH", "DELETE")
 _PASSED_ON = ("Content-Type", "Retry-After", "Warning")
@@ -115,9 +115,9 @@ class ApiProxy:
         self._thread.join(10)
         self._loop.close()
 
-    def kubeconfig(self, directory: Path) -> Path:
-        """A kubeconfig of the Domain operator's ServiceAccount that goes through this proxy."""
-        path = self._control_plane.kubeconfig_for_service_account(NAMESPACE, f"{RELEASE}-domain", directory)
+    def kubeconfig(self, operator: str, directory: Path) -> Path:
+        """A kubeconfig of an operator's ServiceAccount (`domain`) that goes through this proxy."""
+        path = self._control_plane.kubeconfig_for_service_account(NAMESPACE, service_account(operator), directory)
         content = yaml.safe_load(path.read_text())
         content["clusters"][0]["cluster"]["server"] = self.url
         path.write_text(yaml.safe_dump(content))

@@ -14,16 +14,16 @@ from typing import Any
 import httpx
 import pytest
 import temporalio.client
-from process_worker.activities import Activities
-from process_worker.config import Config, TemporalFiles
-from process_worker.tables import TABLES
-from process_worker.worker import build
-from process_worker.workflow import Process
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Replayer
 
 from ameide_dev.temporal import TemporalServer
 from process_operator.bpmn import Compiled, Dependencies, compile
+from process_worker.activities import Activities
+from process_worker.config import Config, TemporalFiles
+from process_worker.tables import TABLES
+from process_worker.worker import build
+from process_worker.workflow import Process
 
 NAMESPACE = "process-worker"
 TENANT = "t123"

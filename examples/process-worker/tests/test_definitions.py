@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_worker.tables import TABLES
 from process_worker_support import Request, World, replace, working
 
 from process_operator.bpmn import Dependencies, compile
+from process_worker.tables import TABLES
 
 FILE = Path(__file__).parents[2] / "definitions" / "order-to-cash.json"
 

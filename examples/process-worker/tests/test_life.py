@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from bpmn_json import definitions, end, process, script, service, start, user
-from process_worker.tables import TABLES, TableError, Tables
-from process_worker.workflow import ATTRIBUTE
 from process_worker_support import NAMESPACE, World, replace, working
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 
 from process_operator.temporal.queries import CHECKSUM_ATTRIBUTE, CHECKSUM_MEMO
+from process_worker.tables import TABLES, TableError, Tables
+from process_worker.workflow import ATTRIBUTE
 
 
 def versioned(number: int, steps: int = 0) -> Mapping[str, Any]:

@@ -13,13 +13,13 @@ from typing import Any
 import httpx
 import pytest
 from bpmn_json import definitions, end, event, event_sub, message, node, process, script, start, user
-from process_worker import jobs, worker
-from process_worker.config import TemporalFiles
 from process_worker_support import NAMESPACE, World, replace
 
 from ameide_dev.ports import Ports
 from ameide_dev.processes import spawn, terminate
 from ameide_dev.temporal import TemporalServer
+from process_worker import jobs, worker
+from process_worker.config import TemporalFiles
 
 SOURCE = Path(__file__).parents[1] / "src"
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_worker.tables import TABLES
 from process_worker_support import World, replace, working
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
+
+from process_worker.tables import TABLES
 
 GOLDEN = Path(__file__).parents[3] / "operators/process-operator/tests/bpmn/golden"
 CASES = sorted(path.parent.name for path in GOLDEN.glob("*/table.json"))

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from process_operator.bpmn.expression import parse_expression
 from process_worker.expressions import evaluate
 from process_worker.joins import complete, reachable_from
 from process_worker.times import Duration, TimeError, cycle, duration, instant, plan
 from process_worker.variables import Variables
-
-from process_operator.bpmn.expression import parse_expression
 
 VALUES = {
     "n": 7,

@@ -63,7 +63,7 @@ def main() -> None:
 def build(helm: bool) -> None:
     """Build every tool and fetch every CRD that is not in the cache yet."""
     console = Console()
-    for name in ("kube", "kwok", "kubectl", *(("helm",) if helm else ())):
+    for name in ("kube", "kwok", "kubectl", "temporal", *(("helm",) if helm else ())):
         console.print(f"{name}: {tools.find(name)}", soft_wrap=True, highlight=False)
     crds.fetch_all()
     console.print(f"CRDs of {', '.join(crds.SOURCES)}", soft_wrap=True, highlight=False)

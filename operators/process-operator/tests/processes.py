@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import secrets
 from collections.abc import Coroutine, Mapping
@@ -168,7 +169,7 @@ def definition(edition: int = 1, *, extra: Mapping[str, Any] | None = None) -> d
             "sourceRef": before["id"],
             "targetRef": after["id"],
         }
-        for number, (before, after) in enumerate(zip(steps, steps[1:], strict=False))
+        for number, (before, after) in enumerate(itertools.pairwise(steps))
     ]
     process = {"$type": "bpmn:Process", "id": FLOW, "isExecutable": True, "flowElements": [*steps, *flows]}
     message = {"$type": "bpmn:Message", "id": "message_go", "name": "go"}

@@ -106,16 +106,17 @@ def test_namespace_and_task_queue_cannot_change(processes: Processes, field: str
         processes.patch(temporal={field: "another"})
 
 
-@pytest.mark.parametrize("purpose", ["SLACheck", "TimeoutSweep", "Cleanup"])
-def test_schedules_become_cron_jobs_that_run(processes: Processes, purpose: str) -> None:
+@pytest.mark.parametrize(("purpose", "age"), [("SLACheck", "--max-age"), ("TimeoutSweep", "--max-age"), ("Cleanup", "--closed-for")])
+def test_schedules_become_cron_jobs_that_run(processes: Processes, purpose: str, age: str) -> None:
     """The job of a schedule is started as the controller would start it; it finds Temporal and ends well."""
-    schedule = {"name": "sweep", "purpose": purpose, "schedule": "*/5 * * * *", "timeZone": "Europe/Berlin"}
+    when = {"schedule": "*/5 * * * *", "timeZone": "Europe/Berlin"}
+    schedule = {"name": "sweep", "purpose": purpose, **when, "args": [age, "PT4H"]}
     processes.create(schedules=[schedule], replicas=0)
     processes.ready(timeout=60)
     cron = until("the CronJob", lambda: processes.child("batch/v1", "CronJob", "flow-process-sweep"))
     assert cron["spec"]["timeZone"] == "Europe/Berlin"
     template = cron["spec"]["jobTemplate"]["spec"]
-    assert template["template"]["spec"]["containers"][0]["args"] == ["job", purpose]
+    assert template["template"]["spec"]["containers"][0]["args"] == ["job", purpose, age, "PT4H"]
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "by-hand", "namespace": processes.namespace}}
     processes.kube.create({**job, "spec": template})
     processes.kube.wait_condition("batch/v1", "Job", "by-hand", "Complete", processes.namespace, timeout=40)

@@ -230,8 +230,11 @@ async def outcome(server: TemporalServer, workflow: str, namespace: str = TEMPOR
     return described.status.name if described.status is not None else ""
 
 
-async def poll_once(server: TemporalServer, pods: Mapping[str, str], seconds: float = 2.0) -> None:
-    """Poll task queues for a moment as these pods would: pod → queue. The server remembers pollers for minutes."""
+async def poll_once(server: TemporalServer, pods: Mapping[str, str], seconds: float = 5.0) -> None:
+    """Poll task queues for a moment as these pods would: pod → queue. The server remembers pollers for minutes.
+
+    It does not wait at all for those who would go after two seconds or less.
+    """
     client = await Client.connect(server.address, namespace=TEMPORAL_NAMESPACE)
 
     async def poll(pod: str, queue: str) -> None:

@@ -136,7 +136,7 @@ def test_deletion_ends_although_temporal_is_down(
     processes.ready(timeout=60)
     own_around.temporal.kill()
     processes.delete()
-    processes.until("Ready", "False", reason="DeletionBlocked", timeout=30)
+    processes.until("Ready", "False", reason="TemporalUnreachable", timeout=30)
     processes.wait_gone(timeout=GONE)
     assert "unknown number" in processes.wait_event("WorkflowsLeftBehind")[0]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 
-from processes import Processes
+from processes import Around, Processes
 
+from ameide_dev.client import KubeClient
 from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
 from ameide_dev.pytest_plugin import NamespaceMaker
-from ameide_dev.testing.subject import metric
+from ameide_dev.testing.subject import StartOperator, metric
 from ameide_dev.testing.traffic import asked, settled
 from ameide_dev.testing.waiting import until
 
@@ -58,8 +59,13 @@ def test_ready_domain_wakes_the_process_at_once(
     processes.ready(timeout=60)
 
 
-def test_change_of_a_domain_that_does_not_matter_wakes_nobody(processes: Processes, operator: OperatorProcess) -> None:
+def test_change_of_a_domain_that_does_not_matter_wakes_nobody(
+    kube: KubeClient, make_namespace: NamespaceMaker, around: Around, start_operator: StartOperator
+) -> None:
     """A message of its status is not what a Process goes by; that it is not Ready any more is."""
+    processes = Processes(kube, make_namespace("own-wake"), around)
+    processes.publish()
+    operator = start_operator("own-wake", **around.settings())
     make_domain(processes)
     say(processes, "True")
     processes.create(replicas=0, dependencies={"domains": [{"name": "sales"}]})

@@ -36,10 +36,12 @@ def test_deleted_and_changed_children_come_back(processes: Processes) -> None:
     processes.kube.merge_patch("apps/v1", "Deployment", "flow-process", {"spec": {"template": template}}, where)
     until(
         "the image is set back",
-        lambda: (processes.child("apps/v1", "Deployment", "flow-process") or {})["spec"]["template"]["spec"][
-            "containers"
-        ][0]["image"]
-        == processes.get()["spec"]["image"],
+        lambda: (
+            (processes.child("apps/v1", "Deployment", "flow-process") or {})["spec"]["template"]["spec"]["containers"][
+                0
+            ]["image"]
+            == processes.get()["spec"]["image"]
+        ),
         timeout=30,
     )
 

@@ -106,7 +106,9 @@ def test_namespace_and_task_queue_cannot_change(processes: Processes, field: str
         processes.patch(temporal={field: "another"})
 
 
-@pytest.mark.parametrize(("purpose", "age"), [("SLACheck", "--max-age"), ("TimeoutSweep", "--max-age"), ("Cleanup", "--closed-for")])
+@pytest.mark.parametrize(
+    ("purpose", "age"), [("SLACheck", "--max-age"), ("TimeoutSweep", "--max-age"), ("Cleanup", "--closed-for")]
+)
 def test_schedules_become_cron_jobs_that_run(processes: Processes, purpose: str, age: str) -> None:
     """The job of a schedule is started as the controller would start it; it finds Temporal and ends well."""
     when = {"schedule": "*/5 * * * *", "timeZone": "Europe/Berlin"}

@@ -49,7 +49,9 @@ def test_canary_that_crashes_is_removed(processes: Processes) -> None:
     pods = processes.uids()
     processes.patch(image=tagged("1.1.0-crash"))
     process = processes.until("Ready", "False", reason="CanaryFailed", timeout=60)
-    assert tagged("1.1.0-crash") in str(process["status"]) or "CrashLoopBackOff" in str(process["status"]["blocker"])
+    message = process["status"]["blocker"]["message"]
+    assert "-canary-" in message
+    assert "this build is broken on purpose" in message
     until("the canary is gone", lambda: not processes.pods(track="canary"), timeout=30)
     assert image(processes) == WORKER
     assert processes.uids() == pods
@@ -94,9 +96,8 @@ def test_versioned_rollout_is_left_to_the_worker_controller(processes: Processes
         "lastTransitionTime": "2026-01-01T00:00:00Z",
         "observedGeneration": made["metadata"]["generation"],
     }
-    processes.kube.patch_status(
-        "temporal.io/v1alpha1", "WorkerDeployment", "flow-process", {"conditions": [condition]}, processes.namespace
-    )
+    status = {"conditions": [condition], "targetVersion": {"buildID": "1", "status": "Current"}}
+    processes.kube.patch_status("temporal.io/v1alpha1", "WorkerDeployment", "flow-process", status, processes.namespace)
     processes.until("WorkloadReady", timeout=30)
     assert processes.child("apps/v1", "Deployment", "flow-process") is None
 

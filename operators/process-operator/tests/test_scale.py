@@ -1,60 +1,66 @@
-"""Two hundred Processes whose Temporal and Transformation service die and come back."""
+"""Many Processes while Temporal and the Transformation API die and come back."""
 
 from __future__ import annotations
 
-import time
+from typing import Any
 
-import pytest
-from processes import SUBJECT, Around, Processes
+from processes import PLAYED, Around, Processes, poll_once, run
 
-from ameide_dev.client import KubeClient
+from ameide_dev.client import KubeClient, condition_of
 from ameide_dev.platform import Platform
-from ameide_dev.testing.subject import namespaces
-from ameide_dev.testing.traffic import asked, settled
+from ameide_dev.pytest_plugin import NamespaceMaker
+from ameide_dev.testing.subject import StartOperator
+from ameide_dev.testing.traffic import asked
 from ameide_dev.testing.waiting import until
 
 COUNT = 200
-USER = "process-scale"
 
 
-def test_two_hundred_recover_without_a_restart(
-    chart: Platform, kube: KubeClient, own_around: Around, tmp_path_factory: pytest.TempPathFactory
+def test_outage_of_everything_touches_nothing_but_status(
+    chart: Platform,
+    kube: KubeClient,
+    make_namespace: NamespaceMaker,
+    own_around: Around,
+    start_operator: StartOperator,
 ) -> None:
-    """Nothing but status is written, no pod is replaced, and all are Ready again.
+    """No pod is replaced, nothing but status is written, and all are Ready again when the servers are back."""
+    processes = Processes(kube, make_namespace("own-scale"), own_around)
+    processes.publish()
+    settings = {
+        **own_around.settings(),
+        "AMEIDE_TEMPORAL__CHECK_SECONDS": "10",
+        "AMEIDE_TEMPORAL__POLLER_SECONDS": "3600",
+        "AMEIDE_API__QPS": "1000",
+    }
+    operator = start_operator("own-scale", **settings)
+    names = [f"p{number}" for number in range(COUNT)]
+    for name in names:
+        processes.create(name, image=PLAYED)
+    where = processes.namespace
 
-    The pods are played by kwok and poll nothing, so Ready is awaited up to the workers: TemporalReady tells the outage.
-    """
-    kubeconfig = SUBJECT.user_like_it(chart, USER)
-    directory = tmp_path_factory.mktemp("scale")
-    settings = own_around.settings() | {"AMEIDE_API__QPS": "1000"}
-    operator = SUBJECT.process(chart, directory, "own-scale-*", kubeconfig=kubeconfig, **settings)
-    start = chart.control_plane.audit_position()
-    with namespaces(kube, "own-scale") as (name,), operator:
-        processes = Processes(kube, name, own_around)
-        processes.publish()
-        for number in range(COUNT):
-            processes.create(f"p-{number}", image="ghcr.io/ameide/flow-process:1.0.0", replicas=1 if number < 20 else 0)
+    def holding(condition: str, status: str) -> int:
+        """How many Processes have a condition of this status."""
+        found = kube.list("ameide.io/v1", "Process", where)
+        return sum((condition_of(each, condition) or {}).get("status") == status for each in found)
 
-        def temporal_is(status: str) -> int:
-            found = kube.list("ameide.io/v1", "Process", name)
-            conditions = [
-                {c["type"]: c["status"] for c in each.get("status", {}).get("conditions", ())} for each in found
-            ]
-            return sum(c.get("TemporalReady") == status and c.get("WorkloadReady") == "True" for c in conditions)
+    until("all have their pods", lambda: holding("WorkloadReady", "True") == COUNT, timeout=120)
 
-        until("all are running", lambda: temporal_is("True") == COUNT, timeout=150)
-        settled(chart, USER, start, timeout=120)
-        pods = {pod["metadata"]["uid"] for pod in kube.list("v1", "Pod", name)}
-        position = chart.control_plane.audit_position()
-        own_around.temporal.kill()
-        own_around.transformation.stop()
-        until("all tell of it", lambda: temporal_is("False") == COUNT, timeout=60)
-        own_around.transformation.start()
-        own_around.temporal.start()
-        began = time.monotonic()
-        until("all have recovered", lambda: temporal_is("True") == COUNT, timeout=90)
-        assert time.monotonic() - began < 90
-        settled(chart, USER, position, timeout=120)
-        assert {pod["metadata"]["uid"] for pod in kube.list("v1", "Pod", name)} == pods
-        written = {str(one) for one in asked(chart, USER, position) if one.writes}
-        assert written == {"patch processes/status"}
+    def pods() -> list[dict[str, Any]]:
+        return kube.list("v1", "Pod", where)
+
+    queues = {pod["metadata"]["name"]: processes.queue(pod["metadata"]["labels"]["ameide.io/name"]) for pod in pods()}
+    run(poll_once(own_around.temporal, queues))
+    until("all are Ready", lambda: holding("Ready", "True") == COUNT, timeout=90)
+
+    before = {pod["metadata"]["uid"] for pod in pods()}
+    position = chart.control_plane.audit_position()
+    own_around.temporal.kill()
+    own_around.transformation.stop()
+    until("all tell of it", lambda: holding("TemporalReady", "False") == COUNT, timeout=90)
+    own_around.transformation.start()
+    own_around.temporal.start()
+    run(poll_once(own_around.temporal, queues))
+    until("all are Ready again", lambda: holding("Ready", "True") == COUNT, timeout=120)
+    assert {pod["metadata"]["uid"] for pod in pods()} == before
+    written = {str(one) for one in asked(chart, operator.user, position, where) if one.writes}
+    assert written == {"patch processes/status"}

@@ -93,7 +93,7 @@ class DefinitionRef(Model):
 
     id: DefinitionId = Field(description="Id of the definition.")
     tenant_id: TenantId = Field(description="Tenant that it belongs to; the namespace's own.")
-    version: Annotated[int, Field(ge=1, le=9007199254740991)] | None = Field(
+    version: Annotated[int, Field(ge=1, le=9007199254740991, json_schema_extra={"format": "int64"})] | None = Field(
         default=None, description="Version to stay on. Default: the newest; a new one is rolled out by itself."
     )
     checksum: Checksum | None = Field(
@@ -213,7 +213,7 @@ VersionedRollout.model_rebuild()
 
 @rule(
     VersionedRollout,
-    cel="(self.strategy == 'Progressive') == (size(self.steps) > 0)",
+    cel="(self.strategy == 'Progressive') == (has(self.steps) && size(self.steps) > 0)",
     message="steps go with strategy Progressive, and only with it",
     remedy="set strategy to Progressive and give steps, or remove steps",
     field=".steps",

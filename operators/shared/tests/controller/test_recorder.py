@@ -120,28 +120,3 @@ async def test_failures_are_counted_and_do_not_stop_the_recorder() -> None:
     await recorder.flush(5)
     running.cancel()
     assert (recorded(metrics, "failed"), recorded(metrics, "created")) == (1, 1)
-
-
-@pytest.mark.parametrize("end", ["work is done", "patience ends", "it is flushed"])
-async def test_events_let_work_go_first(end: str) -> None:
-    class Client:
-        async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
-            return manifest
-
-    time, busy, metrics = 0.0, True, Metrics("domain")
-    client: ApiClient = Client()  # type: ignore[assignment]  # a double
-    recorder = Recorder(client, "t-operator", metrics=metrics, clock=lambda: time, busy=lambda: busy)
-    running = asyncio.create_task(recorder.run())
-    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "x", "uid": "1"}}
-    recorder.event(manifest, "Normal", "Moved", "one")
-    await asyncio.sleep(0.2)
-    assert recorded(metrics, "created") == 0
-    if end == "work is done":
-        busy = False
-    elif end == "patience ends":
-        time = 6.0
-    else:
-        await recorder.flush(1)
-    await asyncio.sleep(0.2)
-    running.cancel()
-    assert recorded(metrics, "created") == 1

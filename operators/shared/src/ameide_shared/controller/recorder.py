@@ -32,8 +32,6 @@ _QUEUE_LENGTH = 1000
 _BUCKETS = 4096
 _BURST = 15.0  # Events that one object may have at once
 _REFILL_SECONDS = 20.0  # and one more each so many seconds
-_PATIENCE = 5.0  # for so long an Event lets work go first
-_LOOK_SECONDS = 0.05
 
 
 @dataclass(slots=True)
@@ -48,15 +46,11 @@ class _Pending:
     note: str
     first: datetime
     last: datetime
-    since: float  # by the recorder's clock
     count: int = 1
 
 
 class Recorder:
-    """Records Events for one operator. `run` writes them and must be running as a task.
-
-    While `busy` they wait a few seconds: in a burst the API server's time is better spent on what is waited for.
-    """
+    """Records Events for one operator. `run` writes them and must be running as a task."""
 
     def __init__(
         self,
@@ -65,7 +59,6 @@ class Recorder:
         *,
         metrics: Metrics,
         instance: str = "",
-        busy: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -73,8 +66,6 @@ class Recorder:
         self._operator = operator
         self._instance = (instance or os.environ.get("POD_NAME") or socket.gethostname())[:128]
         self._metrics = metrics
-        self._busy = busy
-        self._hurry = False
         self._clock = clock
         self._now = now
         self._pending: OrderedDict[str, _Pending] = OrderedDict()
@@ -110,15 +101,7 @@ class Recorder:
         }
         namespace = regarding["namespace"] or "default"
         self._pending[name] = _Pending(
-            {field: value for field, value in regarding.items() if value},
-            namespace,
-            name,
-            type,
-            reason,
-            note,
-            now,
-            now,
-            self._clock(),
+            {field: value for field, value in regarding.items() if value}, namespace, name, type, reason, note, now, now
         )
         self._idle.clear()
         self._wake.set()
@@ -129,9 +112,6 @@ class Recorder:
             await self._wake.wait()
             self._wake.clear()
             while self._pending:
-                if self._may_wait(next(iter(self._pending.values()))):
-                    await asyncio.sleep(_LOOK_SECONDS)
-                    continue
                 _, pending = self._pending.popitem(last=False)
                 try:
                     self._metrics.event(await self._write(pending))
@@ -141,21 +121,12 @@ class Recorder:
             self._idle.set()
 
     async def flush(self, seconds: float) -> None:
-        """Wait until all is written, at most so long; none lets work go first meanwhile."""
-        self._hurry = True
+        """Wait until all is written, at most so long."""
         try:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
         except TimeoutError:
             log.debug("%d Events were not written in time", len(self._pending))
-        finally:
-            self._hurry = False
-
-    def _may_wait(self, pending: _Pending) -> bool:
-        """Whether an Event may be written a little later."""
-        if self._hurry or len(self._pending) > _QUEUE_LENGTH // 2:
-            return False
-        return self._busy() and self._clock() < pending.since + _PATIENCE
 
     async def _write(self, pending: _Pending) -> str:
         """Create the Event, or count up the one that is there; what was done."""

@@ -91,13 +91,8 @@ class Runtime:
         self.client = self._client(limiter, settings.api.request_timeout)
         self.cache = Cache()
         self.discovery = Discovery([watch.resource for watch in watches if watch.optional])
+        self.recorder = Recorder(self._client(limiter, 10.0), operator, metrics=self.metrics)
         self.queue: WorkQueue[ObjectKey] = WorkQueue(observer=self.metrics)
-        self.recorder = Recorder(
-            self._client(limiter, 10.0),
-            operator,
-            metrics=self.metrics,
-            busy=lambda: bool(len(self.queue) or self.queue.busy),
-        )
         self._watches = (Watch(primary, lambda manifest: (key_of(manifest),)), *watches)
         self._admits = namespace_filter(settings.watch)
         listed = dict.fromkeys((*settings.watch.namespaces, *settings.watch.referenced))

@@ -85,6 +85,18 @@ def _without(ctx: Context, kept: Resolved | None) -> Stage:
     """The stage where nothing has been fetched, with or without an older definition to fall back on."""
     error = ctx.observed.definition.error
     what = f"definition {ctx.spec.definition_ref.id}"
+    if kept is not None and kept.checksum not in stored(ctx):
+        name = config_map_name(ctx, kept.checksum)
+        why = f": {error.message}" if error is not None else ""
+        return Stage(
+            DEFINITION_RESOLVED,
+            State.FAILED,
+            Reason.DefinitionNotFound,
+            f"ConfigMap {name} of version {kept.version} is gone, and cannot be made anew before the definition is "
+            f"fetched{why}; workers that run go on, new ones cannot start",
+            object=f"ConfigMap {name}",
+            remedy=(error.remedy if error is not None else "") or "wait until it is fetched",
+        )
     if error is None:
         if kept is not None:
             return done(DEFINITION_RESOLVED, Reason.DefinitionReady)

@@ -71,10 +71,13 @@ def plan_deletion(ctx: Context) -> Plan:
         return _finished(ctx, _left_behind(ctx))
     facts = _facts(ctx, resting)
     wait = max(0.5, min(LOOK_SECONDS, (deadline - ctx.now).total_seconds()))
-    if seen is None or seen.problem is not None or open_ is None:
-        why = seen.problem.message if seen is not None and seen.problem is not None else "Temporal is being asked"
+    if seen is not None and seen.problem is not None:
         remedy = f"mend what the message names; at {deadline:%Y-%m-%dT%H:%M:%SZ} open workflows are left behind"
-        stage = Stage("", State.FAILED, Reason.DeletionBlocked, why, object=_queue(ctx), remedy=remedy)
+        message = seen.problem.message
+        stage = Stage("", State.FAILED, Reason.DeletionBlocked, message, object=_queue(ctx), remedy=remedy)
+        return Plan(tuple(actions), (stage,), wait, facts)
+    if open_ is None:
+        stage = Stage("", State.PROGRESSING, Reason.Deleting, "Temporal is being asked for open workflows")
         return Plan(tuple(actions), (stage,), wait, facts)
     if open_.count and policy in ("Cancel", "Terminate"):
         actions.append(_call(ctx, CLOSE_WORKFLOWS, f"deletion.policy: {policy}", policy=policy))

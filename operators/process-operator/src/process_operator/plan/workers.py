@@ -74,7 +74,7 @@ def workers_stage(ctx: Context, workload: Stage, pods: Sequence[Manifest]) -> St
         return replace(workload, condition=WORKERS_READY)
     if not workload.done:
         return blocked(WORKERS_READY, workload)
-    if workload.reason is Reason.ScaledToZero or not pods:
+    if workload.reason is Reason.ScaledToZero or not ctx.observed.pods():
         return done(WORKERS_READY, Reason.ScaledToZero, "no workers are asked for")
     heard = polling(ctx, pods)
     what = f"Deployment {ctx.primitive.child_name}"
@@ -83,8 +83,11 @@ def workers_stage(ctx: Context, workload: Stage, pods: Sequence[Manifest]) -> St
         return Stage(WORKERS_READY, State.BLOCKED, Reason.Blocked, "Temporal cannot tell who polls the task queue")
     if heard:
         return done(WORKERS_READY, Reason.WorkersPolling)
+    if not pods:
+        message = "no ready pod is seen, though the Deployment says that there are"
+        return Stage(WORKERS_READY, State.PROGRESSING, Reason.WorkersNotPolling, message, object=what)
     queue = ctx.spec.temporal.task_queue
-    message = f"{len(pods)} workers are ready, but not all of them poll task queue {queue!r}"
+    message = f"of {len(pods)} ready workers not all poll task queue {queue!r}"
     since = max((_ready_since(pod) for pod in pods), default="")
     limit = ctx.settings.workers_expected.polling_seconds
     if since and (ctx.now - parse_time(since)).total_seconds() < limit:

@@ -281,6 +281,8 @@ async def test_a_missing_role_of_the_service_account_is_named_with_its_remedy(be
 
 async def test_secrets_and_tokens_are_in_no_log(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    for name in ("httpx", "httpcore"):  # an operator's own logging, set up by another test, may have quieted them
+        caplog.set_level(logging.DEBUG, logger=name)
     made = await bench.admin.ensure(bench.spec())
     rotated = await bench.admin.ensure(bench.spec(rotation="1"))
     text = caplog.text

@@ -96,19 +96,26 @@ def write_settings(client: KubeClient, directory: Path, operator: str = "domain"
 
 
 def write_environment(client: KubeClient, kubeconfig: Path, directory: Path) -> Path:
-    """A file to source: cluster, the release's operator settings, and the programs on PATH. Returns its path."""
-    settings = write_settings(client, directory)
+    """A file to source: cluster, the operators with the release's settings, and the programs on PATH. Its path."""
+    installed = [name for name in OPERATORS if client.find("v1", "ConfigMap", f"{RELEASE}-{name}", NAMESPACE)]
     folders = [Path(sys.executable).parent, tools.find("kubectl").parent, tools.find("helm").parent]
     path = ":".join(shlex.quote(str(folder)) for folder in dict.fromkeys(folders))
     file = directory / "env"
     file.write_text(
         f"export KUBECONFIG={shlex.quote(str(kubeconfig.absolute()))}\n"
-        f"export AMEIDE_SETTINGS_FILE={shlex.quote(str(settings))}\n"
         # kubectl's usual cache may know another cluster by this one's address.
         f"export KUBECACHEDIR={shlex.quote(str(directory / 'kubectl-cache'))}\n"
         f"export PATH={path}:$PATH\n"
+        # Each operator has settings of its own, which the others would not understand.
+        + "".join(_with_settings(name, write_settings(client, directory, name)) for name in installed)
     )
     return file
+
+
+def _with_settings(operator: str, settings: Path) -> str:
+    """A shell function of the operator's name that runs it with these settings."""
+    program = f"{operator}-operator"
+    return f'{program}() {{ AMEIDE_SETTINGS_FILE={shlex.quote(str(settings))} command {program} "$@"; }}\n'
 
 
 def explain(kubeconfig: Path, namespace: str, name: str, settings: Path, operator: str = "domain") -> str:

@@ -43,6 +43,7 @@ STEPS = frozenset(
         Reason.PasswordRotating,
         Reason.RolloutInProgress,
         Reason.TemporalChecking,
+        Reason.WorkersNotPolling,
     }
 )
 """Reasons of a resource that is on its way."""

@@ -174,8 +174,11 @@ def test_without_a_terminal_it_checks_and_leaves_nothing(tmp_path: Path) -> None
     result = demo(tmp_path, CI="true")
     assert result.returncode == 0, result.stdout + result.stderr
     for proof in (
-        "2 replicas, ",  # Helm's release, its pods ready
-        "Ready=True AllResourcesHealthy, migration version 2",
+        "replicas: 2 of domain and 2 of process",  # Helm's release, its pods ready
+        "Ready=True AllResourcesHealthy, schema 2",
+        "Ready=True AllResourcesHealthy, definition 1",
+        "completed: the order is paid",  # a workflow on Temporal, by workers that the operator deployed
+        "Process shop/dunning is not Ready: DefinitionInvalid",
         "id, tenant_id, item, quantity, created_at, status",  # a table's columns, read from PostgreSQL
         '201 {"id": 1, "item": "espresso machine", "quantity": 2}',
         '200 {"orders": []}',  # the other tenant's
@@ -221,12 +224,14 @@ def test_on_a_terminal_it_stays_until_interrupted(tmp_path: Path) -> None:
         file = next(tmp_path.glob("ameide-demo-*/env"))
         script = f"""
             source {file} && domain-operator diff -f {EXAMPLES}/orders.yaml &&
+            process-operator explain order-to-cash -n shop &&
             kubectl patch domain storefront -n shop --type=merge -p '{{"spec": {{"image": "ghcr.io/ameide/web:1"}}}}' &&
             kubectl wait domain storefront -n shop --for=condition=Ready --timeout=60s && kubectl get ameide -A
         """
         used = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, env=environment())
         assert used.returncode == 0, used.stdout + used.stderr
-        assert "shop        storefront   True" in used.stdout
+        assert re.search(r"domain.ameide.io/storefront +True", used.stdout)
+        assert re.search(r"process.ameide.io/order-to-cash +True", used.stdout)
         started = descendants(process.pid)
         assert any(b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in started)
         process.send_signal(signal.SIGINT)
@@ -257,7 +262,7 @@ def test_failure_keeps_logs_and_says_where(tmp_path: Path) -> None:
 
 @pytest.mark.platform
 def test_existing_cluster_is_left_as_it_was(tmp_path: Path) -> None:
-    """The operator runs beside it; afterwards only the CRD is left. A namespace of the user's is not touched."""
+    """The operator runs beside it; afterwards only the CRDs are left. A namespace of the user's is not touched."""
     with Platform(crd_sources=["cnpg"], cnpg=False, host_node=False) as other:
         kinds = ("namespaces", "clusterroles", "clusterrolebindings", "crds")
         before = {kind: set(other.kubectl("get", kind, "-o", "name").splitlines()) for kind in kinds}
@@ -266,7 +271,8 @@ def test_existing_cluster_is_left_as_it_was(tmp_path: Path) -> None:
         assert "a process on this machine" in result.stdout
         assert "Domain shop/catalog is Ready: AllResourcesHealthy" in result.stdout
         after = {kind: set(other.kubectl("get", kind, "-o", "name").splitlines()) for kind in kinds}
-        assert after["crds"] - before["crds"] == {"customresourcedefinition.apiextensions.k8s.io/domains.ameide.io"}
+        crds = {f"customresourcedefinition.apiextensions.k8s.io/{kind}.ameide.io" for kind in ("domains", "processes")}
+        assert after["crds"] - before["crds"] == crds
         assert {kind: after[kind] - before[kind] for kind in kinds[:3]} == {kind: set() for kind in kinds[:3]}
         other.kubectl("create", "namespace", "shop")
         refused = demo(tmp_path, "--kubeconfig", str(other.kubeconfig))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from ameide_shared.builders.identity import Primitive, is_owned
+from ameide_shared.compile.context import annotation
 from ameide_shared.kube.index import Index
 from ameide_shared.kube.resources import (
     AGENT,
@@ -31,7 +32,7 @@ from ameide_shared.transformation.watcher import DefinitionWatcher
 from process_operator.hands import Hands
 from process_operator.observed import Observed
 from process_operator.plan.context import target_of
-from process_operator.plan.definition import ANNOTATION_CHECKSUM, annotation_of
+from process_operator.plan.definition import ANNOTATION_CHECKSUM
 from process_operator.plan.dependencies import references
 from process_operator.plan.temporal import queue_of
 from process_operator.plan.workers import awaits_pollers
@@ -116,9 +117,7 @@ def _definitions_of(primitive: Primitive, objects: list[Manifest]) -> int:
     return sum(
         1
         for each in objects
-        if each.get("kind") == CONFIG_MAP.kind
-        and annotation_of(each, ANNOTATION_CHECKSUM)
-        and is_owned(primitive, each)
+        if each.get("kind") == CONFIG_MAP.kind and annotation(each, ANNOTATION_CHECKSUM) and is_owned(primitive, each)
     )
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from ameide_shared.builders.inputs import BACKEND
+from ameide_shared.compile.context import annotation
 from ameide_shared.compile.status import common_fields
 from ameide_shared.kube.resources import Manifest
 from ameide_shared.plan import Outcome, Plan
@@ -16,7 +17,6 @@ from process_operator.plan.definition import (
     ANNOTATION_CHECKSUM,
     ANNOTATION_ID,
     ANNOTATION_VERSION,
-    annotation_of,
 )
 from process_operator.plan.ready import ready_pods
 from process_operator.temporal.model import bucket
@@ -40,7 +40,7 @@ def status(manifest: Manifest, observed: Observed, plan: Plan, outcome: Outcome,
 def _definition(observed: Observed, plan: Plan, previous: Mapping[str, Any]) -> dict[str, Any] | None:
     """What all ready pods run; while they differ, what they ran before. And the newest that was fetched."""
     names = (ANNOTATION_ID, ANNOTATION_VERSION, ANNOTATION_CHECKSUM)
-    running = {tuple(annotation_of(pod, name) for name in names) for pod in ready_pods(observed)}
+    running = {tuple(annotation(pod, name) for name in names) for pod in ready_pods(observed)}
     told = {key: value for key, value in previous.items() if key != "available"}
     if len(running) == 1:
         id_, version, checksum = next(iter(running))

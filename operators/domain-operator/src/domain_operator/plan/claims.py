@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from ameide_shared import vocabulary as v
 from ameide_shared.builders.identity import foreign_name
+from ameide_shared.compile.context import age
 from ameide_shared.kube.resources import (
     CNPG_CLUSTER,
     CNPG_DATABASE,
@@ -172,8 +173,8 @@ def _was_first(ctx: Context, binding: Binding, claims: Sequence[_Claim], holder:
     """
     wanted = {name for other in ctx.observed.objects.list(DOMAIN) if _told(other) == holder for name in _wants(other)}
     for name in (("role", binding.owner), ("role", binding.role), ("database", binding.database)):
-        mine = [_age(claim.by) for claim in claims if claim.name == name and _ours(ctx, claim.by)]
-        theirs = [_age(claim.by) for claim in claims if claim.name == name and claim.holder == holder]
+        mine = [age(claim.by) for claim in claims if claim.name == name and _ours(ctx, claim.by)]
+        theirs = [age(claim.by) for claim in claims if claim.name == name and claim.holder == holder]
         if mine and theirs:
             return min(mine) < min(theirs)
         if theirs or (mine and name in wanted):
@@ -216,9 +217,9 @@ def _older_rival(ctx: Context, binding: Binding, cluster: Manifest) -> Stage | N
 
     Only those count that may refer to the Cluster: else anybody could hold names on anybody's.
     """
-    mine = _age(ctx.manifest)
+    mine = age(ctx.manifest)
     for other in ctx.observed.objects.list(DOMAIN):
-        if key_of(other) == key_of(ctx.manifest) or _age(other) >= mine:
+        if key_of(other) == key_of(ctx.manifest) or age(other) >= mine:
             continue
         if reference_problem(other["metadata"]["namespace"], cluster, ctx.settings.references.allowed) is not None:
             continue
@@ -244,11 +245,6 @@ def _cluster_of(manifest: Manifest) -> ObjectKey:
     reference = str(((manifest.get("spec") or {}).get("db") or {}).get("clusterRef") or "")
     namespace, _, name = reference.rpartition("/")
     return ObjectKey(namespace or manifest["metadata"]["namespace"], name)
-
-
-def _age(manifest: Manifest) -> tuple[str, str]:
-    metadata = manifest["metadata"]
-    return metadata.get("creationTimestamp") or "", metadata.get("uid") or ""
 
 
 def _ours(ctx: Context, manifest: Manifest) -> bool:

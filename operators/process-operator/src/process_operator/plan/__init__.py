@@ -96,7 +96,7 @@ def _plan(ctx: Context) -> Plan:
     pods = _workload(ctx)
     revisions = released(pods)
     current = revisions[-1].template if revisions else None
-    accepted = _accepted(ctx)
+    accepted = accept(ctx, tenant_id=ctx.spec.definition_ref.tenant_id, more=(lambda: api_refusal(ctx),))
     resolution = resolve(ctx, current)
     claimed = claim_refusal(ctx)
     server = temporal_part(ctx)
@@ -128,10 +128,6 @@ def _plan(ctx: Context) -> Plan:
         "available": resolution.available,
     }
     return Plan(tuple(actions), stages, _look_again(ctx, stages), facts)
-
-
-def _accepted(ctx: Context) -> Stage:
-    return accept(ctx, tenant_id=ctx.spec.definition_ref.tenant_id, more=(lambda: api_refusal(ctx),))
 
 
 def _gates(accepted: Stage, *stages: Stage) -> tuple[Stage, ...]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from ameide_shared import vocabulary as v
 from ameide_shared.builders.identity import child_metadata, is_owned
+from ameide_shared.compile.context import annotation
 from ameide_shared.kube.resources import CONFIG_MAP, DEPLOYMENT, POD, WORKER_DEPLOYMENT, Manifest, key_of
 from ameide_shared.plan import Action, Delete, Ensure
 from ameide_shared.reasons import Reason
@@ -205,10 +206,10 @@ def ensure_definition(ctx: Context, target: Resolved | None) -> list[Action]:
 def stored(ctx: Context) -> dict[str, Manifest]:
     """The ConfigMaps of definitions that this Process has, by checksum."""
     return {
-        annotation_of(live, ANNOTATION_CHECKSUM): live
+        annotation(live, ANNOTATION_CHECKSUM): live
         for live in ctx.observed.objects.list(CONFIG_MAP, ctx.primitive.namespace)
         if is_owned(ctx.primitive, live)
-        and annotation_of(live, ANNOTATION_CHECKSUM)
+        and annotation(live, ANNOTATION_CHECKSUM)
         and not live["metadata"].get("deletionTimestamp")
     }
 
@@ -244,7 +245,7 @@ def _running(ctx: Context) -> set[str]:
         for live in ctx.observed.objects.list(resource, ctx.primitive.namespace)
     ]
     pods = ctx.observed.objects.list(POD, ctx.primitive.namespace)
-    return {annotation_of(each, ANNOTATION_CHECKSUM) for each in (*workloads, *pods)} - {""}
+    return {annotation(each, ANNOTATION_CHECKSUM) for each in (*workloads, *pods)} - {""}
 
 
 def _started(ctx: Context) -> list[Any]:
@@ -258,16 +259,11 @@ def _kept(ctx: Context, current: PodTemplate | None) -> Resolved | None:
     """The definition of the released template, where it is of the reference that the spec has now."""
     if current is None:
         return None
-    id_, version = annotation_of(current, ANNOTATION_ID), annotation_of(current, ANNOTATION_VERSION)
-    checksum, wanted = annotation_of(current, ANNOTATION_CHECKSUM), ctx.spec.definition_ref
+    id_, version = annotation(current, ANNOTATION_ID), annotation(current, ANNOTATION_VERSION)
+    checksum, wanted = annotation(current, ANNOTATION_CHECKSUM), ctx.spec.definition_ref
     if id_ != wanted.id or not version.isdigit() or not checksum:
         return None
     if wanted.version not in (None, int(version)) or wanted.checksum not in (None, checksum):
         return None
     live = stored(ctx).get(checksum)
     return Resolved(int(version), checksum, str((live.get("data") or {}).get(TABLE, "")) if live else "")
-
-
-def annotation_of(manifest: Mapping[str, Any], name: str) -> str:
-    """An annotation of an object or a pod template, empty where it is not set."""
-    return str(((manifest.get("metadata") or {}).get("annotations") or {}).get(name, ""))

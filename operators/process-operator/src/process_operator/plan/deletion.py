@@ -11,7 +11,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from ameide_shared import vocabulary as v
-from ameide_shared.builders.identity import child_metadata, is_owned
+from ameide_shared.builders.identity import child_metadata
+from ameide_shared.compile.surroundings import unwanted
 from ameide_shared.kube.resources import (
     CONFIG_MAP,
     CRON_JOB,
@@ -20,9 +21,9 @@ from ameide_shared.kube.resources import (
     JOB,
     SCALED_OBJECT,
     WORKER_DEPLOYMENT,
-    key_of,
+    ResourceType,
 )
-from ameide_shared.plan import Action, Call, Delete, Ensure, Notify, Plan, RemoveFinalizer
+from ameide_shared.plan import Action, Call, Ensure, Notify, Plan, RemoveFinalizer
 from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage, State
 from ameide_shared.status import parse_time
@@ -138,13 +139,8 @@ def _call(ctx: Context, operation: str, reason: str, **more: str) -> Call:
     return Call(operation, arguments, reason)
 
 
-def _delete(ctx: Context, kinds: tuple[Any, ...], reason: str) -> list[Action]:
-    return [
-        Delete(resource, key_of(live), live["metadata"]["uid"], reason)
-        for resource in kinds
-        for live in ctx.observed.objects.list(resource, ctx.primitive.namespace)
-        if is_owned(ctx.primitive, live) and not live["metadata"].get("deletionTimestamp")
-    ]
+def _delete(ctx: Context, kinds: tuple[ResourceType, ...], reason: str) -> list[Action]:
+    return [action for resource in kinds for action in unwanted(ctx, resource, reason)]
 
 
 def _left_behind(ctx: Context) -> Notify:

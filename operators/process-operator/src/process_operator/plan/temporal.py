@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ameide_shared.builders.networkpolicy import endpoint_egress
-from ameide_shared.compile.context import Part
+from ameide_shared.compile.context import Part, age
 from ameide_shared.kube.resources import PROCESS, Manifest, key_of
 from ameide_shared.plan import Call
 from ameide_shared.reasons import Reason
@@ -67,13 +67,13 @@ def claim_refusal(ctx: Context) -> Stage | None:
 
 def older_rival(ctx: Context) -> Manifest | None:
     """The oldest other Process that wants the same task queue and was there before; None if there is none."""
-    mine = _age(ctx.manifest)
+    mine = age(ctx.manifest)
     rivals = [
         other
         for other in ctx.observed.objects.list(PROCESS)
-        if key_of(other) != key_of(ctx.manifest) and queue_of(other) == queue_of(ctx.manifest) and _age(other) < mine
+        if key_of(other) != key_of(ctx.manifest) and queue_of(other) == queue_of(ctx.manifest) and age(other) < mine
     ]
-    return min(rivals, key=_age, default=None)
+    return min(rivals, key=age, default=None)
 
 
 def queue_of(manifest: Manifest) -> tuple[str, str, str]:
@@ -166,8 +166,3 @@ def _namespace(namespace: Namespace, what: str) -> Stage:
         )
     message = f"namespace {namespace.name!r} is deprecated" if namespace.state is NamespaceState.Deprecated else ""
     return done(TEMPORAL_READY, Reason.TemporalReady, message)
-
-
-def _age(manifest: Manifest) -> tuple[str, str]:
-    metadata = manifest["metadata"]
-    return metadata.get("creationTimestamp") or "", metadata.get("uid") or ""

@@ -12,6 +12,7 @@ from ameide_shared.builders.environment import literal
 from ameide_shared.builders.inputs import BACKEND, Extras
 from ameide_shared.builders.pod import job_template, pod_template
 from ameide_shared.builders.serviceaccount import service_account_name
+from ameide_shared.compile.context import annotation
 from ameide_shared.kube.resources import DEPLOYMENT, Manifest
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate
@@ -195,9 +196,7 @@ def _definitions_volume(ctx: Context, resolved: Resolved, current: PodTemplate |
     no pod. They are optional, so that pods start without it.
     """
     mounted = _mounted(current) if current is not None else []
-    same = (
-        current is not None and definitions.annotation_of(current, definitions.ANNOTATION_CHECKSUM) == resolved.checksum
-    )
+    same = current is not None and annotation(current, definitions.ANNOTATION_CHECKSUM) == resolved.checksum
     older = mounted if same else [_source(ctx, checksum, optional=True) for checksum in sorted(definitions.stored(ctx))]
     own = _source(ctx, resolved.checksum, optional=False)
     others = [source for source in older if source["configMap"]["name"] != own["configMap"]["name"]]
@@ -240,9 +239,7 @@ def _mounted_beyond(ctx: Context, template: PodTemplate) -> list[Mapping[str, An
     """What the live Deployment mounts, where it runs the same revision."""
     live = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.child_name)
     running = ((live or {}).get("spec") or {}).get("template") or {}
-    same = definitions.annotation_of(running, ANNOTATION_REVISION) == definitions.annotation_of(
-        template, ANNOTATION_REVISION
-    )
+    same = annotation(running, ANNOTATION_REVISION) == annotation(template, ANNOTATION_REVISION)
     return _mounted(running) if running and same else []
 
 

@@ -62,5 +62,11 @@ def primitive_for(manifest: Manifest, observed: Observed) -> Primitive:
 
 
 def annotation(manifest: Manifest, name: str) -> str:
-    """An annotation of the resource, empty where it is not set."""
-    return str((manifest["metadata"].get("annotations") or {}).get(name, ""))
+    """An annotation of an object or a pod template, empty where it is not set."""
+    return str(((manifest.get("metadata") or {}).get("annotations") or {}).get(name, ""))
+
+
+def age(manifest: Manifest) -> tuple[str, str]:
+    """By this, objects are in the order of their creation; of those of one second the uid decides, for everybody."""
+    metadata = manifest["metadata"]
+    return metadata.get("creationTimestamp") or "", metadata.get("uid") or ""

@@ -10,6 +10,7 @@ from collections.abc import Hashable
 
 from ameide_shared.builders.identity import Primitive, is_owned
 from ameide_shared.compile.context import annotation
+from ameide_shared.compile.definitions import ANNOTATION_CHECKSUM
 from ameide_shared.kube.index import Index
 from ameide_shared.kube.resources import (
     AGENT,
@@ -32,7 +33,6 @@ from ameide_shared.transformation.watcher import DefinitionWatcher
 from process_operator.hands import Hands
 from process_operator.observed import Observed
 from process_operator.plan.context import target_of
-from process_operator.plan.definition import ANNOTATION_CHECKSUM
 from process_operator.plan.dependencies import references
 from process_operator.plan.temporal import queue_of
 from process_operator.plan.workers import awaits_pollers

@@ -28,6 +28,7 @@ from ameide_shared.spec import (
     rule,
     transition_rule,
 )
+from ameide_shared.spec.references import DefinitionId, DefinitionVersion, Reference, ReferenceChecksum, TenantId
 from ameide_shared.spec.rules import every_key
 from ameide_shared.spec.types import PositiveReplicas, Seconds
 from process_operator.cron import CRON_REGEX
@@ -54,49 +55,15 @@ def _env_is_not_the_connection(variable: ProcessEnvVar) -> bool:
     return _RESERVED_ENV.fullmatch(variable.name) is None
 
 
-DefinitionId = Annotated[
-    str,
-    Field(min_length=1, max_length=253),
-    matching(
-        r"[A-Za-z0-9][-A-Za-z0-9_.:]*",
-        "is not the id of a definition",
-        "use letters, digits and '-', '_', '.', ':', beginning with a letter or digit",
-    ),
-]
-TenantId = Annotated[
-    str,
-    Field(min_length=1, max_length=63),
-    matching(
-        "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]",
-        "is not the id of a tenant",
-        "use what the namespace's label ameide.io/tenant-id says",
-    ),
-]
-Checksum = Annotated[
-    str,
-    Field(max_length=71),
-    matching("sha256:[0-9a-f]{64}", "is not a checksum", "copy it from status.definition: sha256: and 64 hex digits"),
-]
-Reference = Annotated[
-    str,
-    Field(min_length=1, max_length=110),
-    matching(
-        "([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z]([-a-z0-9]{0,44}[a-z0-9])?",
-        "is not a reference",
-        "write name, or namespace/name, in lowercase",
-    ),
-]
-
-
 class DefinitionRef(Model):
     """Which process definition the workers run, from the Transformation service."""
 
     id: DefinitionId = Field(description="Id of the definition.")
     tenant_id: TenantId = Field(description="Tenant that it belongs to; the namespace's own.")
-    version: Annotated[int, Field(ge=1, le=9007199254740991, json_schema_extra={"format": "int64"})] | None = Field(
+    version: DefinitionVersion | None = Field(
         default=None, description="Version to stay on. Default: the newest; a new one is rolled out by itself."
     )
-    checksum: Checksum | None = Field(
+    checksum: ReferenceChecksum | None = Field(
         default=None, description="Checksum that the compiled definition must have, as in status.definition."
     )
 

@@ -132,12 +132,19 @@ def plan_rollout(
     held: bool,
     config: Callable[[PodTemplate], str],
     proof: Proof | None = None,
+    dress: Callable[[PodTemplate], PodTemplate] | None = None,
 ) -> Rollout:
     """Decide between target and current. `proof` is what a canary must give besides staying ready.
 
     `annotations` go onto the released revision. `held`: an earlier stage holds the target back. `config` tells the
-    digest of what the pods of a template consume; it is stamped on whichever template runs.
+    digest of what the pods of a template consume; it is stamped on whichever template runs. `dress` changes what is
+    part of no revision, such as which ConfigMap a volume names: it gets a stamped template, before its pods are made.
     """
+
+    def worn(template: PodTemplate) -> PodTemplate:
+        configured = with_config(template, config(template))
+        return dress(configured) if dress is not None else configured
+
     stamped, digest = stamp(target)
     current = revisions[-1] if revisions else None
     released = current is not None and current.digest == digest
@@ -145,7 +152,7 @@ def plan_rollout(
     if held:
         recorded = workload.recorded.get("canary") or {}
         return Rollout(
-            with_config(current.template, config(current.template)) if current else None,
+            worn(current.template) if current else None,
             digest,
             current.digest if current else "",
             _drop_canary(workload, "the target is held back"),
@@ -154,10 +161,10 @@ def plan_rollout(
             annotations=kept,
         )
     if current is not None and not released and workload.canary:
-        verdict = _canary(workload, stamped, digest, config(stamped), proof)
+        verdict = _canary(workload, worn(stamped), digest, proof)
         if verdict.stage is not None:
             return Rollout(
-                with_config(current.template, config(current.template)),
+                worn(current.template),
                 digest,
                 current.digest,
                 verdict.actions,
@@ -181,7 +188,7 @@ def plan_rollout(
         for revision in to_prune(revisions, limit, keep={digest, *_running_revisions(workload)})
     )
     promoted = _drop_canary(workload, "promoted") if released and _rolled_out(workload, digest) else ()
-    template = with_config(stamped, config(stamped))
+    template = worn(stamped)
     return Rollout(template, digest, digest, (release, *prune, *promoted), annotations=annotations)
 
 
@@ -221,15 +228,15 @@ class _Verdict:
     canary: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _canary(workload: Workload, template: PodTemplate, digest: str, config: str, proof: Proof | None) -> _Verdict:
-    """No stage means: promote."""
+def _canary(workload: Workload, template: PodTemplate, digest: str, proof: Proof | None) -> _Verdict:
+    """No stage means: promote. `template` is as its pods shall have it."""
     recorded = workload.recorded.get("canary") or {}
     if recorded.get("revision") == digest and recorded.get("state") == _FAILED:
         return _Verdict(_rejected(digest, recorded.get("message", "")), _drop_canary(workload, "it failed"), recorded)
     rollout = workload.spec.rollout
     manifest = deployment(
         workload.primitive,
-        with_config(for_track(template, v.TRACK_CANARY), config),
+        for_track(template, v.TRACK_CANARY),
         replicas=rollout.canary_replicas,
         spec=workload.spec,
         track=v.TRACK_CANARY,

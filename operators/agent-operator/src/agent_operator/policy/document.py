@@ -27,7 +27,7 @@ Tightening = Literal["Quarantine", "KeepLast"]
 
 
 RUNTIME_ENV: Final = (
-    "AGENT_DEFINITION_(ID|VERSION)|TENANT_ID|MODEL_(PROVIDER|NAME)|RISK_TIER"
+    "AGENT_DEFINITION_(ID|VERSION|CHECKSUM)|TENANT_ID|MODEL_(PROVIDER|NAME|BASE_URL)|RISK_TIER"
     "|MAX_PARALLEL_SESSIONS|LOG_PROMPTS|EMIT_TOKENS"
 )
 """Variables that the operator sets on an Agent's containers, besides those of every kind; a regular expression."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 from ameide_shared.builders.inputs import BACKEND
 from ameide_shared.compile.acceptance import accept, network_profile, refusal_of
 from ameide_shared.compile.context import primitive_for
+from ameide_shared.compile.definitions import DEFINITION_RESOLVED, ensure_definition, stored
 from ameide_shared.compile.surroundings import before_pods, beside_pods, other_service_accounts
 from ameide_shared.kube.resources import (
     HORIZONTAL_POD_AUTOSCALER,
@@ -38,14 +39,7 @@ from ameide_shared.vocabulary import WORKLOAD_READY
 from process_operator.observed import Observed
 from process_operator.plan import temporal
 from process_operator.plan.context import Context
-from process_operator.plan.definition import (
-    DEFINITION_RESOLVED,
-    Resolution,
-    drop_unused,
-    ensure_definition,
-    resolve,
-    stored,
-)
+from process_operator.plan.definition import TABLE, Resolution, drop_unused, resolve
 from process_operator.plan.deletion import FINALIZER, plan_deletion
 from process_operator.plan.dependencies import DEPENDENCIES_READY, dependencies_stage
 from process_operator.plan.dependencies import egress as dependency_egress
@@ -190,7 +184,7 @@ def _children(
     ways = [*temporal.egress(ctx), *dependency_egress(ctx)]
     actions += before_pods(ctx, BACKEND, profile, rollout.template, ways)
     if not forbidden:
-        actions += ensure_definition(ctx, resolution.target)
+        actions += ensure_definition(ctx, resolution.target, TABLE)
     actions += rollout.actions
     if rollout.template is not None:
         if is_versioned(ctx):

@@ -7,9 +7,10 @@ from datetime import datetime
 
 from ameide_shared.builders.identity import Primitive
 from ameide_shared.kube.resources import Manifest
+from ameide_shared.transformation.model import Observation as DefinitionObservation
 from process_operator.observed import Observed
 from process_operator.settings import ProcessSettings
-from process_operator.spec import Process, ProcessSpec
+from process_operator.spec import DefinitionRef, Process, ProcessSpec
 from process_operator.temporal.model import Target
 from process_operator.temporal.settings import TemporalConnection
 
@@ -28,6 +29,16 @@ class Context:
     @property
     def spec(self) -> ProcessSpec:
         return self.process.spec
+
+    @property
+    def reference(self) -> DefinitionRef:
+        """Which definition is meant."""
+        return self.process.spec.definition_ref
+
+    @property
+    def fetched(self) -> DefinitionObservation:
+        """What the Transformation service has of it."""
+        return self.observed.definition
 
     @property
     def target(self) -> Target:

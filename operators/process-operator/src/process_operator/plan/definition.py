@@ -12,42 +12,31 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from ameide_shared import vocabulary as v
-from ameide_shared.builders.identity import child_metadata, is_owned
 from ameide_shared.compile.context import annotation
-from ameide_shared.kube.resources import CONFIG_MAP, DEPLOYMENT, POD, WORKER_DEPLOYMENT, Manifest, key_of
-from ameide_shared.plan import Action, Delete, Ensure
+from ameide_shared.compile.definitions import (
+    ANNOTATION_CHECKSUM,
+    DEFINITION_RESOLVED,
+    Resolved,
+    mismatch,
+    released_definition,
+    stored,
+    with_definition,
+    without_definition,
+    wrong_version,
+)
+from ameide_shared.kube.resources import CONFIG_MAP, DEPLOYMENT, POD, WORKER_DEPLOYMENT, key_of
+from ameide_shared.plan import Action, Delete
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate
-from ameide_shared.stages import Stage, State, done
+from ameide_shared.stages import Stage, State
 from ameide_shared.status import parse_time
-from ameide_shared.transformation.model import Definition, Failure
+from ameide_shared.transformation.model import Definition
 from process_operator.bpmn import Compiled, Dependencies, InvalidDefinition, compile
 from process_operator.plan.context import Context
 from process_operator.plan.dependencies import declared
 
-DEFINITION_RESOLVED: Final = "DefinitionResolved"
 TABLE: Final = "table.json"
-ANNOTATION_ID: Final = f"{v.GROUP}/definition-id"
-ANNOTATION_VERSION: Final = f"{v.GROUP}/definition-version"
-ANNOTATION_CHECKSUM: Final = f"{v.GROUP}/definition-checksum"
 _SHOWN_PROBLEMS: Final = 5
-
-_STATES: Final[Mapping[Failure, State]] = {
-    Failure.NOT_FOUND: State.WAITING,
-    Failure.UNAVAILABLE: State.FAILED,
-    Failure.REFUSED: State.FAILED,
-    Failure.INVALID: State.STALLED,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """A definition that workers can run. `content` is empty where only its ConfigMap is left of it."""
-
-    version: int
-    checksum: str
-    content: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +53,7 @@ def resolve(ctx: Context, current: PodTemplate | None) -> Resolution:
     seen = ctx.observed.definition
     kept = _kept(ctx, current)
     if seen.definition is None:
-        return Resolution(kept, _without(ctx, kept), {})
+        return Resolution(kept, without_definition(ctx, kept), {})
     fetched = seen.definition
     compiled = _compiled(_Source(fetched), declared(ctx.spec, ctx.primitive.namespace))
     if isinstance(compiled, InvalidDefinition):
@@ -74,47 +63,7 @@ def resolve(ctx: Context, current: PodTemplate | None) -> Resolution:
     if mismatch is not None:
         return Resolution(kept, mismatch, available)
     target = Resolved(fetched.version, compiled.checksum, compiled.bytes.decode())
-    if seen.error is not None:
-        message = f"version {fetched.version} goes on being served: {seen.error.message}"
-        return Resolution(
-            target, done(DEFINITION_RESOLVED, Reason(seen.error.reason), message, degraded=True), available
-        )
-    return Resolution(target, done(DEFINITION_RESOLVED, Reason.DefinitionReady), available)
-
-
-def _without(ctx: Context, kept: Resolved | None) -> Stage:
-    """The stage where nothing has been fetched, with or without an older definition to fall back on."""
-    error = ctx.observed.definition.error
-    what = f"definition {ctx.spec.definition_ref.id}"
-    if kept is not None and kept.checksum not in stored(ctx):
-        name = config_map_name(ctx, kept.checksum)
-        why = f": {error.message}" if error is not None else ""
-        return Stage(
-            DEFINITION_RESOLVED,
-            State.FAILED,
-            Reason.DefinitionNotFound,
-            f"ConfigMap {name} of version {kept.version} is gone, and cannot be made anew before the definition is "
-            f"fetched{why}; workers that run go on, new ones cannot start",
-            object=f"ConfigMap {name}",
-            remedy=(error.remedy if error is not None else "") or "wait until it is fetched",
-        )
-    if error is None:
-        if kept is not None:
-            return done(DEFINITION_RESOLVED, Reason.DefinitionReady)
-        return Stage(DEFINITION_RESOLVED, State.PROGRESSING, Reason.DefinitionFetching, f"{what} is being fetched")
-    if kept is not None and error.reason in (Failure.UNAVAILABLE, Failure.REFUSED):
-        message = f"version {kept.version} goes on being served: {error.message}"
-        return done(DEFINITION_RESOLVED, Reason(error.reason), message, degraded=True)
-    return Stage(
-        DEFINITION_RESOLVED,
-        _STATES[error.reason],
-        Reason(error.reason),
-        error.message,
-        object=what,
-        remedy=error.remedy,
-        retry_at=ctx.observed.definition.next_attempt if error.reason is Failure.UNAVAILABLE else None,
-        degraded=kept is not None,
-    )
+    return Resolution(target, with_definition(ctx, fetched), available)
 
 
 def _invalid(fetched: Definition, error: InvalidDefinition) -> Stage:
@@ -133,20 +82,13 @@ def _invalid(fetched: Definition, error: InvalidDefinition) -> Stage:
 
 
 def _mismatch(ctx: Context, fetched: Definition, compiled: Compiled) -> Stage | None:
-    pinned, field = ctx.spec.definition_ref, "spec.definitionRef"
-    what = f"definition {pinned.id}"
-    if pinned.version is not None and fetched.version != pinned.version:
-        message = (
-            f"{field}.version pins {pinned.version}, but the Transformation service sent version {fetched.version}"
-        )
-    elif pinned.checksum is not None and compiled.checksum != pinned.checksum:
-        message = (
-            f"{field}.checksum pins {pinned.checksum}, but version {fetched.version} compiles to {compiled.checksum}"
-        )
-    else:
-        return None
-    remedy = "correct the pin, or publish what it names"
-    return Stage(DEFINITION_RESOLVED, State.STALLED, Reason.DefinitionMismatch, message, object=what, remedy=remedy)
+    pinned = ctx.reference.checksum
+    if pinned is None or compiled.checksum == pinned:
+        return wrong_version(ctx, fetched)
+    return wrong_version(ctx, fetched) or mismatch(
+        ctx,
+        f"spec.definitionRef.checksum pins {pinned}, but version {fetched.version} compiles to {compiled.checksum}",
+    )
 
 
 class _Source:
@@ -173,45 +115,6 @@ def _compiled(source: _Source, dependencies: Dependencies) -> Compiled | Invalid
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
-
-
-def config_map_name(ctx: Context, checksum: str) -> str:
-    """The name of the ConfigMap of a compiled definition."""
-    return f"{ctx.primitive.child_name}-definition-{checksum.removeprefix('sha256:')[:16]}"
-
-
-def config_map(ctx: Context, resolved: Resolved) -> dict[str, Any]:
-    """The immutable ConfigMap of a compiled definition."""
-    annotations = {
-        ANNOTATION_ID: ctx.spec.definition_ref.id,
-        ANNOTATION_VERSION: str(resolved.version),
-        ANNOTATION_CHECKSUM: resolved.checksum,
-    }
-    return {
-        "apiVersion": CONFIG_MAP.api_version,
-        "kind": CONFIG_MAP.kind,
-        "metadata": child_metadata(ctx.primitive, config_map_name(ctx, resolved.checksum), annotations=annotations),
-        "data": {TABLE: resolved.content},
-        "immutable": True,
-    }
-
-
-def ensure_definition(ctx: Context, target: Resolved | None) -> list[Action]:
-    """The ConfigMap of the definition to run; it must be there before pods that mount it."""
-    if target is None or not target.content:
-        return []
-    return [Ensure(config_map(ctx, target), f"definition version {target.version}", create_only=True, required=True)]
-
-
-def stored(ctx: Context) -> dict[str, Manifest]:
-    """The ConfigMaps of definitions that this Process has, by checksum."""
-    return {
-        annotation(live, ANNOTATION_CHECKSUM): live
-        for live in ctx.observed.objects.list(CONFIG_MAP, ctx.primitive.namespace)
-        if is_owned(ctx.primitive, live)
-        and annotation(live, ANNOTATION_CHECKSUM)
-        and not live["metadata"].get("deletionTimestamp")
-    }
 
 
 def drop_unused(ctx: Context, target: Resolved | None) -> list[Action]:
@@ -257,13 +160,5 @@ def _started(ctx: Context) -> list[Any]:
 
 def _kept(ctx: Context, current: PodTemplate | None) -> Resolved | None:
     """The definition of the released template, where it is of the reference that the spec has now."""
-    if current is None:
-        return None
-    id_, version = annotation(current, ANNOTATION_ID), annotation(current, ANNOTATION_VERSION)
-    checksum, wanted = annotation(current, ANNOTATION_CHECKSUM), ctx.spec.definition_ref
-    if id_ != wanted.id or not version.isdigit() or not checksum:
-        return None
-    if wanted.version not in (None, int(version)) or wanted.checksum not in (None, checksum):
-        return None
-    live = stored(ctx).get(checksum)
-    return Resolved(int(version), checksum, str((live.get("data") or {}).get(TABLE, "")) if live else "")
+    kept = released_definition(ctx, current, TABLE)
+    return kept if kept is None or ctx.reference.checksum in (None, kept.checksum) else None

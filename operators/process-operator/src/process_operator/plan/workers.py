@@ -12,7 +12,9 @@ from ameide_shared.builders.environment import literal
 from ameide_shared.builders.inputs import BACKEND, Extras
 from ameide_shared.builders.pod import job_template, pod_template
 from ameide_shared.builders.serviceaccount import service_account_name
+from ameide_shared.compile import definitions
 from ameide_shared.compile.context import annotation
+from ameide_shared.compile.definitions import Resolved
 from ameide_shared.kube.resources import DEPLOYMENT, Manifest
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate
@@ -20,9 +22,8 @@ from ameide_shared.rollout import RUNNING, Proven, with_config
 from ameide_shared.stages import Stage, State, blocked, done
 from ameide_shared.status import parse_time
 from ameide_shared.vocabulary import ANNOTATION_REVISION
-from process_operator.plan import definition as definitions
 from process_operator.plan.context import Context
-from process_operator.plan.definition import Resolved
+from process_operator.plan.definition import TABLE
 from process_operator.plan.dependencies import references
 from process_operator.plan.temporal import TEMPORAL_READY, polling
 from process_operator.spec import Schedule
@@ -136,11 +137,7 @@ def _extras(ctx: Context, resolved: Resolved, current: PodTemplate | None, args:
         items = [{"key": file.key, "path": file.key} for file in files]
         volumes.append({"name": "temporal", "secret": {"secretName": ctx.connection.worker_secret, "items": items}})
         mounts.append({"name": "temporal", "mountPath": TEMPORAL_PATH, "readOnly": True})
-    annotations = {
-        definitions.ANNOTATION_ID: ctx.spec.definition_ref.id,
-        definitions.ANNOTATION_VERSION: str(resolved.version),
-        definitions.ANNOTATION_CHECKSUM: resolved.checksum,
-    }
+    annotations = definitions.annotations_of(ctx, resolved)
     return Extras(env=_env(ctx, resolved), volumes=volumes, mounts=mounts, annotations=annotations, args=args)
 
 
@@ -244,10 +241,10 @@ def _mounted_beyond(ctx: Context, template: PodTemplate) -> list[Mapping[str, An
 
 
 def _source(ctx: Context, checksum: str, *, optional: bool) -> dict[str, Any]:
-    path = f"{checksum.removeprefix('sha256:')}/{definitions.TABLE}"
+    path = f"{checksum.removeprefix('sha256:')}/{TABLE}"
     source: dict[str, Any] = {
-        "name": definitions.config_map_name(ctx, checksum),
-        "items": [{"key": definitions.TABLE, "path": path}],
+        "name": definitions.config_map_name(ctx.primitive, checksum),
+        "items": [{"key": TABLE, "path": path}],
     }
     return {"configMap": source | ({"optional": True} if optional else {})}
 

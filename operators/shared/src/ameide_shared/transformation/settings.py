@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from ameide_shared.settings import Seconds, Section
+from ameide_shared.web import base_url
 
 
 class TransformationSettings(Section):
@@ -30,13 +30,4 @@ class TransformationSettings(Section):
     @field_validator("url")
     @classmethod
     def _is_base_url(cls, value: str) -> str:
-        if not value:
-            return value
-        parts = urlsplit(value)  # a bad port, or brackets that do not match, are a ValueError here or at `port`
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-            raise ValueError("expected http:// or https:// and a host")
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("must hold no credentials: put the token into a file and name it in tokenFile")
-        if parts.query or parts.fragment or "?" in value or "#" in value:
-            raise ValueError("must have neither query nor fragment")
-        return value.rstrip("/")
+        return base_url(value)

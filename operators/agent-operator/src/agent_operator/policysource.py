@@ -9,38 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from agent_operator.policy.loading import MAX_BYTES, Policy, PolicyError, parse
+from agent_operator.policy.loading import MAX_BYTES, PolicyError, parse
+from agent_operator.policy.state import PolicyFault, PolicyState
+
+__all__ = ["PolicyFault", "PolicySource", "PolicyState"]
 
 logger = logging.getLogger(__name__)
 
 _SHOWN: Final = 5
 """Faults that a message quotes; the log has all."""
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyFault:
-    """Why the file holds no usable policy, what to do, and since when (UTC) it has held none."""
-
-    message: str
-    remedy: str
-    since: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyState:
-    """The policy in force, when (UTC) it was taken up, and what is wrong with the file now.
-
-    With a fault, the policy is the last good one; it is None if there has been none since the start.
-    """
-
-    policy: Policy | None = None
-    loaded_at: datetime | None = None
-    fault: PolicyFault | None = None
 
 
 class PolicySource:

@@ -16,16 +16,13 @@ A `ProcessDefinition` stands for an answer of the Transformation service, a `Tas
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from ameide_shared.kube.resources import PROCESS_DEFINITION, TASK_QUEUE, Manifest, ResourceType, resource_of
 from ameide_shared.snapshot import Snapshot
 from ameide_shared.status import parse_time
-from ameide_shared.transformation.model import Definition, Failure, FetchProblem
+from ameide_shared.transformation.documents import LONG_AGO, definition_of
 from ameide_shared.transformation.model import Observation as DefinitionObservation
 from process_operator.observed import Observed
 from process_operator.temporal.model import (
@@ -42,9 +39,6 @@ from process_operator.temporal.model import (
 )
 from process_operator.temporal.model import Observation as TemporalObservation
 
-LONG_AGO: Final = datetime(2026, 1, 1, tzinfo=UTC)
-"""The time of what a document gives no time for."""
-
 
 def observed(objects: Iterable[Manifest], apis: frozenset[ResourceType]) -> Observed:
     """What a plan is given, from manifests and documents."""
@@ -59,20 +53,6 @@ def observed(objects: Iterable[Manifest], apis: frozenset[ResourceType]) -> Obse
         temporal=None if queue is None else task_queue_of(status),
         schedules=SchedulesPaused() if status.get("schedulesPaused") else None,
     )
-
-
-def definition_of(document: Manifest) -> DefinitionObservation:
-    """What a ProcessDefinition says that was fetched, or went wrong."""
-    spec, error = document.get("spec"), document.get("error")
-    definition = problem = None
-    if spec is not None:
-        canonical = json.dumps(spec["definition"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        digest = f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
-        id_, tenant, version = spec["id"], spec["tenantId"], spec["version"]
-        definition = Definition(id_, tenant, version, spec["definition"], "", LONG_AGO, digest)
-    if error is not None:
-        problem = FetchProblem(Failure(error["reason"]), error["message"], error.get("remedy", ""), LONG_AGO)
-    return DefinitionObservation(definition, problem)
 
 
 def task_queue_of(status: Mapping[str, Any]) -> TemporalObservation:

@@ -14,7 +14,6 @@ from ameide_shared.kube.resources import Manifest
 from ameide_shared.plan import Outcome, Plan
 from ameide_shared.status import compose, failure_stage, paused_condition, stamp
 from process_operator.observed import Observed
-from process_operator.plan.ready import ready_pods
 from process_operator.temporal.model import bucket
 
 
@@ -36,7 +35,7 @@ def status(manifest: Manifest, observed: Observed, plan: Plan, outcome: Outcome,
 def _definition(observed: Observed, plan: Plan, previous: Mapping[str, Any]) -> dict[str, Any] | None:
     """What all ready pods run; while they differ, what they ran before. And the newest that was fetched."""
     names = (ANNOTATION_ID, ANNOTATION_VERSION, ANNOTATION_CHECKSUM)
-    running = {tuple(annotation(pod, name) for name in names) for pod in ready_pods(observed)}
+    running = {tuple(annotation(pod, name) for name in names) for pod in observed.ready_pods()}
     told = {key: value for key, value in previous.items() if key != "available"}
     if len(running) == 1:
         id_, version, checksum = next(iter(running))

@@ -8,6 +8,7 @@ from ameide_shared.imagepolicy import ImageInfo
 from ameide_shared.kube.resources import POD, Manifest, ResourceType
 from ameide_shared.reasons import Reason
 from ameide_shared.snapshot import Snapshot
+from ameide_shared.vocabulary import LABEL_TRACK, TRACK_STABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,19 @@ class Observed:
     def pods(self) -> list[Manifest]:
         """The resource's pods, those of its Jobs too."""
         return self.objects.list(POD)
+
+    def ready_pods(self) -> list[Manifest]:
+        """Stable pods that are ready and not being deleted: those that do the work."""
+        return [
+            pod
+            for pod in self.pods()
+            if (pod["metadata"].get("labels") or {}).get(LABEL_TRACK) == TRACK_STABLE
+            and not pod["metadata"].get("deletionTimestamp")
+            and any(
+                c.get("type") == "Ready" and c.get("status") == "True"
+                for c in (pod.get("status") or {}).get("conditions") or ()
+            )
+        ]
 
     def pods_of_job(self, name: str) -> list[Manifest]:
         """The pods of a Job, by the label that the Job controller gives them."""

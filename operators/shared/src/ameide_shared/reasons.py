@@ -98,6 +98,25 @@ class Reason(StrEnum):
     WorkersNotPolling = "WorkersNotPolling"
     WorkflowsLeftBehind = "WorkflowsLeftBehind"
 
+    # Agent
+    PolicyCompliant = "PolicyCompliant"
+    PolicyViolation = "PolicyViolation"
+    PolicyNotLoaded = "PolicyNotLoaded"
+    PolicyInvalid = "PolicyInvalid"
+    Quarantined = "Quarantined"
+    ToolsNotDeclared = "ToolsNotDeclared"
+    SecretsReady = "SecretsReady"
+    SecretsSyncing = "SecretsSyncing"
+    SecretNotSynced = "SecretNotSynced"
+    SecretStoreNotConfigured = "SecretStoreNotConfigured"
+    GrantsReady = "GrantsReady"
+    GrantsPublishing = "GrantsPublishing"
+    GrantsServiceUnavailable = "GrantsServiceUnavailable"
+    GrantsServiceRefused = "GrantsServiceRefused"
+    GrantsLeftBehind = "GrantsLeftBehind"
+    RuntimeReady = "RuntimeReady"
+    RuntimeOutdated = "RuntimeOutdated"
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -405,5 +424,76 @@ CATALOGUE: Final[Mapping[Reason, Explanation]] = {
     Reason.WorkflowsLeftBehind: Explanation(
         "The Process is gone, but workflows are still open on its task queue.",
         "Terminate them by hand, or create a Process for the same queue that finishes them.",
+    ),
+    Reason.PolicyCompliant: Explanation(
+        "The policy allows the Agent as it is.",
+        "",
+    ),
+    Reason.PolicyViolation: Explanation(
+        "The Agent breaks rules of the policy; each is named with its path in the document. What ran before goes on, "
+        "unless the policy quarantines it.",
+        "Do what the message says of each rule: change the Agent, or have the policy changed. `agent-operator check` "
+        "judges a manifest before it is applied.",
+    ),
+    Reason.PolicyNotLoaded: Explanation(
+        "The operator has no usable policy, so that nothing may be released. What runs goes on.",
+        "Put a valid policy where `policy.file` of the operator's settings says; it is noticed by itself.",
+    ),
+    Reason.PolicyInvalid: Explanation(
+        "The policy's file has been changed to something that is no valid policy; the one before it stays in force.",
+        "Mend the policy's text; the message names its faults.",
+    ),
+    Reason.Quarantined: Explanation(
+        "The policy was tightened, forbids what runs, and says that such Agents are cut off: no egress, no grants, "
+        "no pods.",
+        "Mend the Agent or the policy; the Agent comes back by itself.",
+    ),
+    Reason.ToolsNotDeclared: Explanation(
+        "The agent definition needs tools that `spec.tools.allowed` does not name.",
+        "Add them to the spec, if the policy allows them, or publish a definition that does without.",
+    ),
+    Reason.SecretsReady: Explanation(
+        "Every credential of the model and of the tools is there, with all its keys.",
+        "",
+    ),
+    Reason.SecretsSyncing: Explanation(
+        "Credentials are being fetched from the secret store.",
+        "Wait; if they do not come, the reason will say why.",
+    ),
+    Reason.SecretNotSynced: Explanation(
+        "external-secrets cannot fetch a credential from the secret store.",
+        "Mend what the message quotes: the entry in the store, or the store's own access.",
+    ),
+    Reason.SecretStoreNotConfigured: Explanation(
+        "The policy wants a credential from the secret store, and the operator's settings name none.",
+        "Set `secretStore.name` in the settings, or have the policy name a Secret (`secretName`).",
+    ),
+    Reason.GrantsReady: Explanation(
+        "The grants of the Agent are written, and known to the grants service where there is one.",
+        "",
+    ),
+    Reason.GrantsPublishing: Explanation(
+        "The grants service has yet to be told of the current grants.",
+        "Wait; if it does not take them, the reason will say why.",
+    ),
+    Reason.GrantsServiceUnavailable: Explanation(
+        "The grants service does not answer.",
+        "It is tried again by itself; see the service, and `grantsService.url` in the operator's settings.",
+    ),
+    Reason.GrantsServiceRefused: Explanation(
+        "The grants service refuses the operator's request.",
+        "Mend what the message quotes: the token in `grantsService.tokenFile`, or the service's own rules.",
+    ),
+    Reason.GrantsLeftBehind: Explanation(
+        "The Agent is gone, but its grants could not be taken back from the grants service.",
+        "Revoke by hand what the message names.",
+    ),
+    Reason.RuntimeReady: Explanation(
+        "All ready pods run the definition and the grants that are wanted.",
+        "",
+    ),
+    Reason.RuntimeOutdated: Explanation(
+        "Some pods still run an older definition or older grants.",
+        "Wait for the rollout; `WorkloadReady` says how far it is.",
     ),
 }

@@ -125,7 +125,7 @@ class Rollout:
 
 def plan_rollout(
     workload: Workload,
-    target: PodTemplate,
+    target: PodTemplate | None,
     revisions: Sequence[Revision],
     *,
     annotations: Mapping[str, str],
@@ -136,6 +136,8 @@ def plan_rollout(
 ) -> Rollout:
     """Decide between target and current. `proof` is what a canary must give besides staying ready.
 
+    No target means that none can be named, which holds it back.
+
     `annotations` go onto the released revision. `held`: an earlier stage holds the target back. `config` tells the
     digest of what the pods of a template consume; it is stamped on whichever template runs. `dress` changes what is
     part of no revision, such as which ConfigMap a volume names: it gets a stamped template, before its pods are made.
@@ -145,11 +147,11 @@ def plan_rollout(
         configured = with_config(template, config(template))
         return dress(configured) if dress is not None else configured
 
-    stamped, digest = stamp(target)
+    stamped, digest = stamp(target) if target is not None else (None, "")
     current = revisions[-1] if revisions else None
     released = current is not None and current.digest == digest
     kept = {name: (current.annotations or {})[name] for name in _own(current)} if current else {}
-    if held:
+    if held or stamped is None:
         recorded = workload.recorded.get("canary") or {}
         return Rollout(
             worn(current.template) if current else None,

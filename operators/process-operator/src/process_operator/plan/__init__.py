@@ -43,7 +43,6 @@ from process_operator.plan.definition import TABLE, Resolution, drop_unused, res
 from process_operator.plan.deletion import FINALIZER, plan_deletion
 from process_operator.plan.dependencies import DEPENDENCIES_READY, dependencies_stage
 from process_operator.plan.dependencies import egress as dependency_egress
-from process_operator.plan.ready import ready_pods
 from process_operator.plan.scaling import by_backlog, scaling
 from process_operator.plan.schedules import schedules
 from process_operator.plan.temporal import TEMPORAL_READY, claim_refusal, temporal_part
@@ -113,7 +112,7 @@ def _plan(ctx: Context) -> Plan:
         workload = versioned_stage(ctx, rollout.template, gate)
     else:
         workload = workload_stage(pods, rollout.template, planned_replicas(pods, actions), gate)
-    workers = workers_stage(ctx, workload, ready_pods(ctx.observed))
+    workers = workers_stage(ctx, workload, ctx.observed.ready_pods())
     stages = (*gates, *((rollout.stage,) if rollout.stage else ()), workload, workers)
     facts: dict[str, Any] = {
         "revision": {"current": rollout.current, "target": rollout.target},

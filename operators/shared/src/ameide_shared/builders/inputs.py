@@ -111,13 +111,15 @@ class Port:
 class PodProfile:
     """How pods of a kind serve: ports by name, default probes, and seconds between leaving the Service and SIGTERM.
 
-    Without that pause, requests still routed to a pod that is going away would be refused.
+    Without that pause, requests still routed to a pod that is going away would be refused. `metric_labels` are labels
+    of pods that their metrics carry too.
     """
 
     ports: tuple[Port, ...] = (Port("http", 8080), Port("grpc", 50051))
     liveness: DefaultProbe = DefaultProbe("http", "/healthz")
     readiness: DefaultProbe = DefaultProbe("http", "/readyz")
     drain_seconds: int = 5
+    metric_labels: tuple[str, ...] = ()
 
     def port(self, name: str) -> int:
         """The number of a port; the first one's where there is none of that name."""

@@ -29,7 +29,7 @@ def service_monitor(
         "metadata": child_metadata(primitive, labels=labels),
         "spec": {
             "selector": {"matchLabels": selector_labels(primitive)},
-            "podTargetLabels": [names.LABEL_TRACK],
+            "podTargetLabels": [names.LABEL_TRACK, *profile.metric_labels],
             "endpoints": [{"port": profile.ports[0].name, "path": path, "interval": f"{interval_seconds}s"}],
         },
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from typing import Any
 
 from ameide_shared.builders.hpa import hpa
 from ameide_shared.builders.identity import is_owned
@@ -40,11 +41,14 @@ def before_pods(
     profile: NetworkProfile | None,
     template: PodTemplate | None,
     egress: Sequence[Fields] = (),
+    *,
+    border: Ensure | None = None,
 ) -> list[Action]:
     """What must be there before the first pod, pods of Jobs included: identity, address and borders.
 
     `template` is what runs, which may be older than the spec. No profile means that the spec is refused: then the
     borders stay as they are, and only what runs gets its identity. `egress` are the ways that the kind needs open.
+    `border` is the NetworkPolicy of a kind that makes its own.
     """
     actions: list[Action] = []
     wanted = {service_account_name(ctx.primitive, ctx.spec)} if profile is not None else set()
@@ -53,16 +57,22 @@ def before_pods(
         if live is None or is_owned(ctx.primitive, live):
             actions.append(Ensure(service_account(ctx.primitive, account), "identity of the pods", required=True))
     actions.append(Ensure(service(ctx.primitive, pods), "address of the pods"))
-    ways = list(egress)
-    if ctx.settings.otel.endpoint:
-        telemetry = endpoint_egress(ctx.settings.otel.endpoint, ctx.primitive.namespace)
-        if telemetry is not None:
-            ways.append(telemetry)
-    if profile is not None:
+    if border is not None:
+        actions.append(border)
+    elif profile is not None:
+        ways = [*egress, *telemetry_egress(ctx)]
         ports = [port.number for port in pods.ports]
         policy = network_policy(ctx.primitive, profile, ports, extra_egress=ways)
         actions.append(Ensure(policy, f"network profile {ctx.spec.security.network_profile}", required=True))
     return actions
+
+
+def telemetry_egress(ctx: Context) -> list[dict[str, Any]]:
+    """The way to the telemetry collector, where settings name one that a NetworkPolicy can express."""
+    if not ctx.settings.otel.endpoint:
+        return []
+    way = endpoint_egress(ctx.settings.otel.endpoint, ctx.primitive.namespace)
+    return [way] if way is not None else []
 
 
 def beside_pods(ctx: Context, pods: PodProfile, *, scaled_elsewhere: bool = False) -> list[Action]:

@@ -82,6 +82,7 @@ WORKER_DEPLOYMENT = ResourceType("temporal.io", "v1alpha1", "WorkerDeployment", 
 PROCESS_DEFINITION = ResourceType("transformation.ameide.io", "v1", "ProcessDefinition", "processdefinitions")
 AGENT_DEFINITION = ResourceType("transformation.ameide.io", "v1", "AgentDefinition", "agentdefinitions")
 TASK_QUEUE = ResourceType("temporal.ameide.io", "v1", "TaskQueue", "taskqueues")
+AGENT_POLICY = ResourceType("policy.ameide.io", "v1", "AgentPolicy", "agentpolicies")
 
 ALL: tuple[ResourceType, ...] = tuple(value for value in list(globals().values()) if isinstance(value, ResourceType))
 

@@ -21,6 +21,7 @@ import httpx
 import stamina
 from pydantic import ValidationError
 
+from ameide_shared.tokenfile import NoTokenError, Stamp, TokenFile, stamp_of
 from ameide_shared.transformation.answers import error_of, problem_text
 from ameide_shared.transformation.errors import (
     DefinitionInvalid,
@@ -31,7 +32,6 @@ from ameide_shared.transformation.errors import (
 )
 from ameide_shared.transformation.model import ETAG_PATTERN, Definition, DefinitionDocument, Reference, id_problem
 from ameide_shared.transformation.settings import TransformationSettings
-from ameide_shared.transformation.token import Stamp, TokenFile, stamp_of
 
 _ETAG: Final = re.compile(ETAG_PATTERN)
 _LONGEST_ETAG: Final = 512
@@ -68,7 +68,7 @@ class TransformationClient:
         self._transport = transport
         self._now = now
         self._pool: _Pool | None = None
-        self._token = TokenFile(settings.token_file, self._server)
+        self._token = TokenFile(settings.token_file, self._server, "transformation.tokenFile")
 
     async def fetch(self, reference: Reference, etag: str = "", *, attempts: int | None = None) -> Definition | None:
         """The definition; None where it still is the one that `etag` came with.
@@ -132,17 +132,23 @@ class TransformationClient:
     # --- one request ------------------------------------------------------------------------------------------------
 
     async def _ask(self, reference: Reference, etag: str) -> Definition | None:
-        token = self._token.read()
+        token = self._read_token()
         try:
             return await self._request(reference, etag, token)
         except TransformationRefused:
             # The token may have been replaced just now, and the old one withdrawn.
             if not self._token.changed():
                 raise
-            renewed = self._token.read()
+            renewed = self._read_token()
             if renewed == token:
                 raise
             return await self._request(reference, etag, renewed)
+
+    def _read_token(self) -> str | None:
+        try:
+            return self._token.read()
+        except NoTokenError as error:
+            raise TransformationRefused(error.message, error.remedy) from None
 
     async def _request(self, reference: Reference, etag: str, token: str | None) -> Definition | None:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}

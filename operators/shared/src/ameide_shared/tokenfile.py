@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 from ameide_shared.logging import register_secret
-from ameide_shared.transformation.errors import TransformationRefused
 
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
@@ -15,12 +14,24 @@ Stamp = tuple[int, int, int]
 """What tells one content of a file from the next: modification time, inode and size."""
 
 
-class TokenFile:
-    """The token in a file, read anew when the file changes; no path means no token."""
+class NoTokenError(Exception):
+    """A file that should hold a token holds none; `message` and `remedy` are fit for a status."""
 
-    def __init__(self, path: Path | None, server: str) -> None:
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.message, self.remedy = message, remedy
+
+
+class TokenFile:
+    """The token in a file, read anew when the file changes; no path means no token.
+
+    `server` and `setting` are for messages: whom the token is for, and the setting that names the file.
+    """
+
+    def __init__(self, path: Path | None, server: str, setting: str) -> None:
         self._path = path
-        self._server = server  # for messages
+        self._server = server
+        self._setting = setting
         self._token: str | None = None
         self._stamp: Stamp | None = None
 
@@ -29,7 +40,7 @@ class TokenFile:
         return self._path is not None and stamp_of(self._path) not in (None, self._stamp)
 
     def read(self) -> str | None:
-        """The token; None where no file is named. Raises TransformationRefused where there is none in it."""
+        """The token; None where no file is named. Raises NoTokenError where there is none in it."""
         if self._path is None:
             return None
         stamp = stamp_of(self._path)
@@ -46,9 +57,9 @@ class TokenFile:
             register_secret(token)
             self._token = token
         elif self._token is None:
-            raise TransformationRefused(
+            raise NoTokenError(
                 f"there is no token for {self._server}: {self._path} {why}",
-                "put the token into that file, or correct transformation.tokenFile in the operator's settings",
+                f"put the token into that file, or correct {self._setting} in the operator's settings",
             )
         # Else the file is in the middle of being replaced: the old token serves until it changes again.
         return self._token

@@ -1,0 +1,277 @@
+"""What to do about an Agent: (resource, observed, settings, now) → Plan. Pure; the files beside it are its parts.
+
+The order of the stages is the order in which things stand in each other's way:
+acceptance → policy → definition → secrets → canary → workload → grants → runtime.
+Two Agents are judged: the one that the spec asks for, and the one that was released last. What the policy refuses is
+never released; what runs gets what the policy grants it now, keeps what it has, or is cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from agent_operator.observed import Observed
+from agent_operator.plan import credentials, definition, grants
+from agent_operator.plan.context import Context
+from agent_operator.plan.credentials import SECRETS_READY, secrets_stage
+from agent_operator.plan.definition import Resolution, resolve, undeclared
+from agent_operator.plan.deletion import FINALIZER, plan_deletion
+from agent_operator.plan.grants import GRANTS_READY, Held, grants_of, grants_stage
+from agent_operator.plan.judgement import (
+    ANNOTATION_SUBJECT,
+    Fate,
+    Judged,
+    facts,
+    judge_running,
+    judge_wanted,
+    policy_stage,
+    subject_text,
+)
+from agent_operator.plan.network import border
+from agent_operator.plan.pods import AGENT, RUNTIME_READY, runtime_stage, template
+from agent_operator.plan.scaling import by_sessions, scaling
+from agent_operator.policy.subject import Subject
+from agent_operator.policy.verdict import NeededCredential
+from agent_operator.settings import AgentSettings
+from agent_operator.spec import Agent, AgentSpec
+from ameide_shared.compile.acceptance import accept, network_profile, refusal_of
+from ameide_shared.compile.context import annotation, primitive_for
+from ameide_shared.compile.definitions import DEFINITION_RESOLVED, ensure_definition
+from ameide_shared.compile.surroundings import before_pods, beside_pods, other_service_accounts, unwanted
+from ameide_shared.kube.resources import HORIZONTAL_POD_AUTOSCALER, SCALED_OBJECT, Manifest
+from ameide_shared.plan import Action, AddFinalizer, Notify, Plan, RemoveFinalizer
+from ameide_shared.reasons import Reason
+from ameide_shared.revisions import PodTemplate, Revision
+from ameide_shared.revisions import stamp as stamp_template
+from ameide_shared.rollout import (
+    RUNNING,
+    Rollout,
+    Workload,
+    main_deployment,
+    plan_rollout,
+    planned_replicas,
+    released,
+    workload_stage,
+)
+from ameide_shared.spec import InvalidSpec
+from ameide_shared.stages import Stage, blocked, first_blocker
+from ameide_shared.vocabulary import ANNOTATION_REVISION, WORKLOAD_READY
+
+ASK_AGAIN_SECONDS: Final = 10.0
+_SEEN_BY_ASKING: Final = frozenset(
+    {
+        Reason.ImageNotFound,
+        Reason.RegistryUnavailable,
+        Reason.ServiceAccountNotPermitted,
+        Reason.SecretNotFound,
+        Reason.SecretKeyMissing,
+    }
+)
+"""What waits for something of somebody else that no watch shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cast:
+    """Who is in a plan: what the spec asks for and what runs, each judged, and the grants that each holds."""
+
+    wanted: Judged
+    running: Judged | None
+    wanted_grants: Held
+    running_grants: Held | None
+
+
+def plan(manifest: Manifest, observed: Observed, settings: AgentSettings, now: datetime) -> Plan:
+    """Everything that is to be done about this Agent now, and how its stages stand."""
+    primitive = primitive_for(manifest, observed)
+    deleting = bool(manifest["metadata"].get("deletionTimestamp"))
+    try:
+        agent = Agent.parse(manifest)
+    except InvalidSpec as error:
+        return _invalid(manifest, primitive.child_name, error, deleting)
+    ctx = Context(manifest, agent, primitive, observed, settings, now)
+    return plan_deletion(ctx) if deleting else _plan(ctx)
+
+
+def _plan(ctx: Context) -> Plan:
+    revisions = released(_workload(ctx, ctx.spec))
+    current = revisions[-1] if revisions else None
+    resolution = resolve(ctx, current.template if current else None)
+    running = judge_running(ctx, current)
+    wanted = judge_wanted(ctx, resolution.parsed, running)
+    accepted = accept(ctx, tenant_id=ctx.spec.definition_ref.tenant_id)
+    defined = undeclared(ctx, wanted.subject) or resolution.stage
+    secrets = secrets_stage(ctx, _needed(wanted if wanted.allowed else running))
+    forbidden = not accepted.done or not wanted.allowed or resolution.target is None or not defined.done
+    held = forbidden or not secrets.done
+    cast = _Cast(wanted, running, grants_of(ctx, wanted), grants_of(ctx, running) if running is not None else None)
+    rollout = _rollout(ctx, cast, resolution, revisions, held=held)
+    main, main_grants = _main(cast, rollout, held=held)
+    cut_off = main is not None and main.fate is Fate.CUT_OFF
+    spec = _scaled_to_zero(ctx.spec) if cut_off else ctx.spec
+    pods = _workload(ctx, spec)
+    candidate = rollout.canary.get("state") == RUNNING
+    actions = _children(ctx, pods, cast, rollout, resolution, main, main_grants, candidate, forbidden, cut_off)
+    policy = policy_stage(ctx, wanted, running, cut_off=cut_off)
+    gates = (accepted, policy, *_behind(accepted, defined, secrets))
+    workload = workload_stage(pods, rollout.template, planned_replicas(pods, actions), first_blocker(gates))
+    stages = (
+        *gates,
+        *((rollout.stage,) if rollout.stage else ()),
+        workload,
+        _grants(ctx, main_grants, gates),
+        runtime_stage(workload, ctx.observed.ready_pods(), rollout.template),
+    )
+    told: dict[str, Any] = {
+        "revision": {"current": rollout.current, "target": rollout.target},
+        "canary": rollout.canary,
+        "child": ctx.primitive.child_name,
+        "available": resolution.available,
+        "grants": main_grants,
+        "policy": facts(ctx, wanted, cut_off=cut_off),
+        "violation": policy if policy.reason in (Reason.PolicyViolation, Reason.Quarantined) else None,
+    }
+    asking = any(stage.reason in _SEEN_BY_ASKING and not stage.done for stage in stages)
+    return Plan(tuple(actions), stages, ASK_AGAIN_SECONDS if asking else None, told)
+
+
+def _grants(ctx: Context, held: Held | None, gates: tuple[Stage, ...]) -> Stage:
+    """The stage of the grants; before the first release there are none."""
+    if held is not None:
+        return grants_stage(ctx, held)
+    return blocked(GRANTS_READY, first_blocker(gates) or gates[0])
+
+
+def _behind(accepted: Stage, *stages: Stage) -> tuple[Stage, ...]:
+    """The stages, none of which can be judged for a resource that may not be compiled."""
+    return stages if accepted.done else tuple(blocked(stage.condition, accepted) for stage in stages)
+
+
+def _needed(judged: Judged | None) -> tuple[NeededCredential, ...]:
+    return judged.verdict.credentials if judged is not None and judged.verdict is not None else ()
+
+
+def _workload(ctx: Context, spec: AgentSpec) -> Workload:
+    return Workload(
+        ctx.primitive,
+        spec,
+        ctx.observed.objects,
+        recorded=ctx.manifest.get("status") or {},
+        history=ctx.settings.history.revisions,
+        canary=ctx.spec.rollout.canary,
+        now=ctx.now,
+        scalers=(SCALED_OBJECT, HORIZONTAL_POD_AUTOSCALER),
+    )
+
+
+def _scaled_to_zero(spec: AgentSpec) -> AgentSpec:
+    return spec.model_copy(update={"replicas": 0, "autoscaling": None})
+
+
+def _rollout(
+    ctx: Context, cast: _Cast, resolution: Resolution, revisions: Sequence[Revision], *, held: bool
+) -> Rollout:
+    """Which template runs, with the grants of whoever runs it."""
+    verdict = cast.wanted.verdict
+    target = None
+    if resolution.target is not None and verdict is not None and verdict.allowed:
+        target = template(ctx, resolution.target, verdict)  # else its credentials are not known
+    digest = stamp_template(target)[1] if target is not None else ""
+
+    def dress(worn: PodTemplate) -> PodTemplate:
+        is_target = annotation(worn, ANNOTATION_REVISION) == digest
+        own = cast.wanted_grants if is_target and not held else cast.running_grants
+        return grants.dress(ctx, worn, own or cast.wanted_grants)
+
+    return plan_rollout(
+        _workload(ctx, ctx.spec),
+        target,
+        revisions,
+        annotations={ANNOTATION_SUBJECT: subject_text(cast.wanted.subject)},
+        held=held,
+        config=lambda worn: credentials.config_digest(ctx, worn),
+        dress=dress,
+    )
+
+
+def _main(cast: _Cast, rollout: Rollout, *, held: bool) -> tuple[Judged | None, Held | None]:
+    """Who the main Deployment runs, with its grants; nobody before the first release."""
+    if rollout.template is None:
+        return None, None
+    if not held and rollout.current == rollout.target:
+        return cast.wanted, cast.wanted_grants
+    return cast.running, cast.running_grants
+
+
+def _children(
+    ctx: Context,
+    pods: Workload,
+    cast: _Cast,
+    rollout: Rollout,
+    resolution: Resolution,
+    main: Judged | None,
+    main_grants: Held | None,
+    candidate: bool,
+    forbidden: bool,
+    cut_off: bool,
+) -> list[Action]:
+    runs = [one for one in (main, cast.wanted if candidate else None) if one is not None]
+    if not runs and forbidden:
+        return []
+    actions: list[Action] = []
+    holds = FINALIZER in (ctx.manifest["metadata"].get("finalizers") or ())
+    if not holds and ctx.settings.grants_service.url and rollout.template is not None:
+        actions.append(AddFinalizer(FINALIZER, "grants in the grants service outlive the Agent's own children"))
+    profile = None if forbidden else network_profile(ctx)
+    limits = border(ctx, profile, runs or [cast.wanted])
+    actions += before_pods(ctx, AGENT, profile, rollout.template, border=limits)
+    held = [one for one in (main_grants, cast.wanted_grants if candidate else None) if one is not None]
+    actions += grants.ensure_grants(ctx, held)
+    if cut_off:
+        # The service is told before pods go: whoever asks it has to hear of it first.
+        actions += grants.publish(ctx, held[0])
+    else:
+        if not forbidden:
+            actions += ensure_definition(ctx, resolution.target, definition.FILE)
+        actions += credentials.external_secrets(ctx, _credentials(cast, runs, forbidden=forbidden))
+    actions += rollout.actions
+    if rollout.template is not None:
+        actions += main_deployment(pods, rollout.template, rollout.annotations)
+    if cut_off:
+        actions += unwanted(ctx, HORIZONTAL_POD_AUTOSCALER, "quarantine: nothing starts pods")
+        actions += unwanted(ctx, SCALED_OBJECT, "quarantine: nothing starts pods")
+        return actions
+    if not forbidden:
+        actions += beside_pods(ctx, AGENT, scaled_elsewhere=by_sessions(ctx))
+        actions += scaling(ctx)
+        actions += other_service_accounts(ctx, rollout.template)
+    if rollout.template is not None and held:
+        actions += grants.publish(ctx, held[0])
+        actions += grants.drop_unused(ctx, held)
+        actions += definition.drop_unused(ctx, resolution.target, [rollout.template])
+    return actions
+
+
+def _credentials(cast: _Cast, runs: Sequence[Judged], *, forbidden: bool) -> list[tuple[Subject, NeededCredential]]:
+    """The credentials of all that runs, and of what is about to."""
+    wanted = [] if forbidden else [cast.wanted]
+    return [(one.subject, needed) for one in (*runs, *wanted) for needed in _needed(one)]
+
+
+def _invalid(manifest: Manifest, child: str, error: InvalidSpec, deleting: bool) -> Plan:
+    """A spec that cannot be compiled: nothing is touched, what runs goes on running."""
+    stage = refusal_of(error)
+    conditions = (DEFINITION_RESOLVED, SECRETS_READY, WORKLOAD_READY, GRANTS_READY, RUNTIME_READY)
+    actions: tuple[Action, ...] = ()
+    if deleting and FINALIZER in (manifest["metadata"].get("finalizers") or ()):
+        message = "the spec cannot be read, so grants that the grants service may know are left behind"
+        actions = (
+            Notify("Warning", Reason.GrantsLeftBehind, message),
+            RemoveFinalizer(FINALIZER, "deletion never hangs on a spec that cannot be read"),
+        )
+    return Plan(actions, (stage, *(blocked(condition, stage) for condition in conditions)), facts={"child": child})
+
+
+__all__ = ["plan"]

@@ -1,0 +1,90 @@
+"""The status of an Agent, folded from the stages of its plan. Pure: nothing here reads, writes or waits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from agent_operator.observed import Observed
+from agent_operator.plan.grants import PUBLISH_GRANTS, Held, grants_stage_done
+from agent_operator.plan.pods import AGENT
+from ameide_shared.compile.context import annotation
+from ameide_shared.compile.definitions import ANNOTATION_CHECKSUM, ANNOTATION_ID, ANNOTATION_VERSION
+from ameide_shared.compile.status import common_fields
+from ameide_shared.kube.resources import Manifest
+from ameide_shared.plan import Call, Outcome, Plan
+from ameide_shared.reasons import Reason
+from ameide_shared.stages import Stage
+from ameide_shared.status import Condition, compose, failure_stage, paused_condition
+
+POLICY_VIOLATION: Final = "PolicyViolation"
+
+
+def status(manifest: Manifest, observed: Observed, plan: Plan, outcome: Outcome, now: datetime) -> dict[str, Any]:
+    """The whole status; what the plan could not see anew is carried over from the previous one."""
+    published = _published(plan, outcome)
+    own_stages = tuple(grants_stage_done(stage) if published else stage for stage in plan.stages)
+    stages = (*(failure_stage(failure, now) for failure in outcome.failures), *own_stages)
+    previous: Mapping[str, Any] = manifest.get("status") or {}
+    compiled = "policy" in plan.facts
+    own = {
+        "definition": _definition(observed, plan, previous.get("definition") or {}) if compiled else None,
+        "grants": _grants(plan.facts["grants"], previous.get("grants") or {}, published) if compiled else None,
+        "policy": dict(plan.facts["policy"]) if compiled else None,
+    }
+    fields = common_fields(manifest, observed, plan, outcome, AGENT, own)
+    more = [*paused_condition(manifest)]
+    if compiled:
+        more.append(_violation(plan.facts["violation"]))
+    else:
+        more += _as_before(previous)
+    return compose(manifest, stages, now, more_conditions=more, fields=fields)
+
+
+def _published(plan: Plan, outcome: Outcome) -> bool:
+    """Whether the grants service has just been told."""
+    asked = [action for action in plan.actions if isinstance(action, Call) and action.operation == PUBLISH_GRANTS]
+    return bool(asked) and not any(failure.action in asked for failure in outcome.failures)
+
+
+def _violation(stage: Stage | None) -> Condition:
+    """What the policy has against the Agent: the one condition that is bad news while True."""
+    if stage is None:
+        return Condition(POLICY_VIOLATION, "False", Reason.PolicyCompliant)
+    return Condition(POLICY_VIOLATION, "True", stage.reason, f"{stage.message}. Remedy: {stage.remedy}")
+
+
+def _as_before(previous: Mapping[str, Any]) -> list[Condition]:
+    """The condition of a spec that cannot be compiled, or of an Agent that is going: what was told last."""
+    return [
+        Condition(POLICY_VIOLATION, told["status"], Reason(told["reason"]), told.get("message", ""))
+        for told in previous.get("conditions") or ()
+        if told["type"] == POLICY_VIOLATION
+    ]
+
+
+def _definition(observed: Observed, plan: Plan, previous: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What all ready pods run; while they differ, what they ran before. And the newest that was fetched."""
+    names = (ANNOTATION_ID, ANNOTATION_VERSION, ANNOTATION_CHECKSUM)
+    running = {tuple(annotation(pod, name) for name in names) for pod in observed.ready_pods()}
+    told = {key: value for key, value in previous.items() if key != "available"}
+    if len(running) == 1:
+        id_, version, checksum = next(iter(running))
+        if checksum and version.isdigit():
+            told = {"id": id_, "version": int(version), "checksum": checksum}
+    available = plan.facts["available"] or previous.get("available")
+    return (told | ({"available": available} if available else {})) or None
+
+
+def _grants(held: Held | None, previous: Mapping[str, Any], published: bool) -> dict[str, Any] | None:
+    """The grants that pods hold. Those that cannot be told any more stay as they were told."""
+    if held is None:
+        return None
+    if held.built is None:
+        return dict(previous) or None
+    told: dict[str, Any] = {"digest": held.digest, "count": held.built.count}
+    if held.built.pending:
+        told["pending"] = [str(tool) for tool in held.built.pending]
+    acknowledged = held.digest if published else previous.get("published")
+    return told | ({"published": acknowledged} if acknowledged else {})

@@ -20,6 +20,7 @@ from ameide_shared.kube.resources import (
     CNPG_DATABASE,
     CNPG_DATABASE_ROLE,
     DEPLOYMENT,
+    EXTERNAL_SECRET,
     JOB,
     SCALED_OBJECT,
     SECRET,
@@ -164,6 +165,26 @@ class _World:
                 if status != (manifest.get("status") or {}):
                     self.objects[kind, key] = {**manifest, "status": status}
                     self.changes += 1
+            if kind is EXTERNAL_SECRET and labels.get(LABEL_MANAGED_BY) == self._operator:
+                self._synced(manifest)
+
+    def _synced(self, manifest: Manifest) -> None:
+        """The Secret that an ExternalSecret makes, with a value for each key."""
+        target = manifest["spec"]["target"]
+        key = ObjectKey(manifest["metadata"]["namespace"], target["name"])
+        if (SECRET, key) in self.objects:
+            return
+        self.changes += 1
+        made = f"00000000-0000-4000-8000-{self.changes:012d}"
+        metadata = {"namespace": key.namespace, "name": key.name, "uid": made, "resourceVersion": f"{_SIMULATED}1"}
+        labels = dict(((target.get("template") or {}).get("metadata") or {}).get("labels") or {})
+        digests = {entry["secretKey"]: _sha256(f"{key} {entry['secretKey']}") for entry in manifest["spec"]["data"]}
+        self.objects[SECRET, key] = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {**metadata, "labels": labels},
+            "digests": digests,
+        }
 
     def _ensure(self, action: Ensure) -> None:
         live = self.objects.get((action.resource, action.key))
@@ -279,6 +300,7 @@ _SETTLED: Final[Mapping[ResourceType, Callable[[Manifest, _Objects, datetime], d
     JOB: _job,
     CNPG_DATABASE: _cnpg,
     CNPG_DATABASE_ROLE: _cnpg,
+    EXTERNAL_SECRET: _ready,
     SCALED_OBJECT: _ready,
     WORKER_DEPLOYMENT: _ready,
 }

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from agent_operator.policy.schema import as_text, document_schema
 from agent_operator.policy.subject import KINDS
 from agent_operator.spec import Operation
 from ameide_shared.spec import Lenient
@@ -57,6 +58,11 @@ class AgentDefinition(_Part):
     tools: Annotated[tuple[NeededTool, ...], Lenient, Field(max_length=64)] = Field(
         default=(), description="Tools that the agent cannot do without; spec.tools.allowed must name each."
     )
+
+
+def definition_schema() -> str:
+    """The JSON Schema of agent definitions, as far as the operator reads them, as text."""
+    return as_text(document_schema(AgentDefinition, "Definition of an Ameide Agent"))
 
 
 @dataclass(frozen=True, slots=True)

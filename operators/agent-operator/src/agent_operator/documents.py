@@ -19,6 +19,7 @@ ConfigMap that holds a policy does as well:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import yaml
 
@@ -38,6 +39,17 @@ def observed(objects: Iterable[Manifest], apis: frozenset[ResourceType]) -> Obse
     definition = next((each for each in objects if resource_of(each) is AGENT_DEFINITION), None)
     fetched = DefinitionObservation() if definition is None else definition_of(definition)
     return Observed(Snapshot(objects), apis, definition=fetched, policy=_policy(objects))
+
+
+def policy_document(text: str) -> dict[str, Any]:
+    """The AgentPolicy of a policy's text, or of a ConfigMap that holds one. Raises PolicyError."""
+    spec = {key: value for key, value in parse(text).data.items() if key != "version"}
+    return {
+        "apiVersion": AGENT_POLICY.api_version,
+        "kind": AGENT_POLICY.kind,
+        "metadata": {"name": "policy", "namespace": ""},
+        "spec": spec,
+    }
 
 
 def _policy(objects: Iterable[Manifest]) -> PolicyState:

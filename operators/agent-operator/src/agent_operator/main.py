@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 
 from agent_operator.assumed import assumed
-from agent_operator.documents import observed
+from agent_operator.documents import observed, policy_document
 from agent_operator.grantsservice import GrantsService
 from agent_operator.hands import Hands
 from agent_operator.metrics import AgentMetrics
@@ -18,7 +18,7 @@ from agent_operator.policysource import PolicySource
 from agent_operator.settings import AgentSettings
 from agent_operator.spec import Agent
 from agent_operator.status import status
-from ameide_shared.cli import Definition, program
+from ameide_shared.cli import Companion, Definition, program
 from ameide_shared.controller.runtime import Runtime, Watch
 from ameide_shared.controller.wiring import Wiring, namespace_of
 from ameide_shared.kube.connection import Connection
@@ -158,6 +158,13 @@ DEFINITION = Definition(
     status=status,
     apis=frozenset(OPTIONAL_APIS),
     assumed=assumed,
+    companion=Companion(
+        "--policy",
+        "The policy that Agents are held to: the document, or the ConfigMap with it. Default: policy.file of the"
+        " settings, where that is there.",
+        policy_document,
+        lambda settings: settings.policy.file,
+    ),
 )
 
 command = program(DEFINITION)

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import Enum
 
 from ameide_shared.reasons import Reason
+from ameide_shared.spec.problems import Problem
 
 
 class State(Enum):
@@ -40,6 +41,7 @@ class Stage:
     object: str = ""
     remedy: str = ""
     retry_at: datetime | None = None
+    problems: tuple[Problem, ...] = ()  # what `message` sums up, field by field, where it is more than one thing
     degraded: bool = False  # done, or working on it, but less than asked for is being served
 
     @property

@@ -10,6 +10,7 @@ from typing import Any, Final
 from agent_operator.definition import Parsed
 from agent_operator.plan.context import Context
 from agent_operator.policy.evaluate import evaluate
+from agent_operator.policy.offline import problem_of
 from agent_operator.policy.subject import Subject, as_data, from_data, subject_of, tool_requests
 from agent_operator.policy.verdict import Verdict
 from ameide_shared.reasons import Reason
@@ -104,7 +105,8 @@ def policy_stage(ctx: Context, wanted: Judged, running: Judged | None, *, cut_of
         if cut_off:
             message = f"{message}; what ran is cut off: no egress, no grants, no pods"
         reason = Reason.Quarantined if cut_off else Reason.PolicyViolation
-        return Stage("", State.STALLED, reason, message, object="policy", remedy=remedy)
+        problems = tuple(problem_of(found) for found in wanted.verdict.violations)
+        return Stage("", State.STALLED, reason, message, object="policy", remedy=remedy, problems=problems)
     if cut_off and running is not None and running.verdict is not None:
         message = f"the policy forbids what ran, which is cut off until the spec is released: {running.verdict.message}"
         return Stage("", State.PROGRESSING, Reason.Quarantined, message, object="policy", remedy=running.verdict.remedy)

@@ -65,9 +65,13 @@ def _violations(
 def _problem(index: int, agent: Mapping[str, Any], violation: Violation) -> CheckedProblem:
     metadata = agent["metadata"]
     title = f"Agent {metadata.get('namespace') or 'default'}/{metadata.get('name') or metadata.get('generateName')}"
+    return CheckedProblem(index, title, violation.rule, problem_of(violation))
+
+
+def problem_of(violation: Violation) -> Problem:
+    """A violation in the form that all checks share."""
     message = f"{violation.message} (policy: {violation.rule})"
-    problem = Problem(violation.field, message, violation.remedy, location_of(violation.field))
-    return CheckedProblem(index, title, violation.rule, problem)
+    return Problem(violation.field, message, violation.remedy, location_of(violation.field))
 
 
 def location_of(field: str) -> Location:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,10 +14,10 @@ from ameide_shared.check import Finding, check_text
 from ameide_shared.cli.definition import Definition
 from ameide_shared.cli.errors import DIFFERENT, OK, reported
 from ameide_shared.cli.inputs import files_of, read_text
-from ameide_shared.cli.options import settings_option
+from ameide_shared.cli.options import companion_option, companions, settings_option
 from ameide_shared.cli.output import emit, to_json
 from ameide_shared.cli.render import surroundings
-from ameide_shared.kube.resources import key_of
+from ameide_shared.kube.resources import Manifest, key_of
 from ameide_shared.reasons import Reason
 from ameide_shared.reconcile import utc_now
 from ameide_shared.settings import load
@@ -66,12 +66,14 @@ def check_command(definition: Definition) -> click.Command:
     @click.option("-f", "--file", "files", multiple=True, required=True, help="Manifest, directory, or - for stdin.")
     @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
     @click.option("--policies/--no-policies", default=True, help="Judge by the operator's settings too. Default: yes.")
+    @companion_option(definition)
     @settings_option
-    def command(files: tuple[str, ...], output: str, policies: bool) -> None:
+    def command(files: tuple[str, ...], output: str, policies: bool, companion: str | None) -> None:
         with reported():
             texts = [(path, read_text(path)) for given in files for path in files_of(given)]
             settings = load(definition.settings) if policies else None
-            verdict = judge(definition, texts, settings, utc_now())
+            beside = companions(definition, companion, settings) if policies else []
+            verdict = judge(definition, texts, settings, utc_now(), beside)
         emit(
             to_json(verdict.as_dict()) if output == "json" else as_text(verdict), "json" if output == "json" else "text"
         )
@@ -81,7 +83,7 @@ def check_command(definition: Definition) -> click.Command:
 
     Each {definition.resource.kind} gets the verdict that the API server would give it (schema, unknown fields, rules),
     and that of the operator's settings (which images may run, which profiles there are). Objects of other kinds are
-    skipped.
+    skipped; Namespaces among them say by their labels whose the resources are.
 
     \b
     JSON: {{ok, checked, skipped, findings: [{{file, document, line, object, field, message, remedy, reason}}]}}
@@ -90,8 +92,19 @@ def check_command(definition: Definition) -> click.Command:
     return command
 
 
-def judge(definition: Definition, texts: Iterable[tuple[str, str]], settings: Any | None, now: datetime) -> Verdict:
-    """The verdict on (file name, YAML text) pairs; without settings, by schema and rules alone."""
+def judge(
+    definition: Definition,
+    texts: Iterable[tuple[str, str]],
+    settings: Any | None,
+    now: datetime,
+    beside: Iterable[Manifest] = (),
+) -> Verdict:
+    """The verdict on (file name, YAML text) pairs; without settings, by schema and rules alone.
+
+    `beside` are objects that the plan is given besides what it takes to be there.
+    """
+    texts = list(texts)
+    others = [*beside, *(found for name, text in texts for found in _namespaces(text, name))]
     checked = skipped = 0
     findings: list[Judged] = []
     for name, text in texts:
@@ -101,7 +114,7 @@ def judge(definition: Definition, texts: Iterable[tuple[str, str]], settings: An
         findings += [Judged(finding, Reason.InvalidSpec.value) for finding in report.findings]
         if settings is not None:
             faulty = {finding.document for finding in report.findings}
-            findings += _by_policies(definition, text, name, settings, now, faulty)
+            findings += _by_policies(definition, text, name, settings, now, faulty, others)
     return Verdict(checked, skipped, tuple(sorted(findings, key=_place)))
 
 
@@ -114,7 +127,13 @@ def as_text(verdict: Verdict) -> str:
 
 
 def _by_policies(
-    definition: Definition, text: str, name: str, settings: Any, now: datetime, faulty: set[int]
+    definition: Definition,
+    text: str,
+    name: str,
+    settings: Any,
+    now: datetime,
+    faulty: set[int],
+    others: Sequence[Manifest],
 ) -> list[Judged]:
     """What a plan would call hopeless although everything around the resource is well."""
     found = []
@@ -129,11 +148,10 @@ def _by_policies(
             ):
                 continue
             manifest = _admitted(item)
-            objects = surroundings(definition, manifest, ())
+            objects = surroundings(definition, manifest, others)
             plan = definition.plan(manifest, definition.observed(objects, definition.apis), settings, now)
             for stage in plan.stages:
-                if stage.state is State.STALLED:
-                    problem = _problem(stage)
+                for problem in _problems(stage) if stage.state is State.STALLED else ():
                     line = document.line_of((*(("items", index) if is_list else ()), *problem.loc))
                     title = f"{item['kind']} {key_of(manifest)}"
                     found.append(Judged(Finding(name, document.index, line, title, problem), stage.reason.value))
@@ -146,6 +164,20 @@ def _admitted(item: dict[str, Any]) -> dict[str, Any]:
     name = metadata.get("name") or f"{metadata.get('generateName')}xxxxx"
     written = {**metadata, "name": name, "namespace": metadata.get("namespace") or "default"}
     return {key: value for key, value in item.items() if key != "status"} | {"metadata": written}
+
+
+def _namespaces(text: str, name: str) -> Iterator[dict[str, Any]]:
+    """The Namespaces that a text holds."""
+    for document in read_documents(text, name):
+        manifest = document.manifest if document.problem is None else {}
+        for item in manifest.get("items") or () if manifest.get("kind") == "List" else [manifest]:
+            if item.get("kind") == "Namespace" and item.get("apiVersion") == "v1":
+                yield item
+
+
+def _problems(stage: Stage) -> Sequence[Problem]:
+    """What a stage has against fields of the spec: one by one, or as its message says it."""
+    return stage.problems or (_problem(stage),)
 
 
 def _problem(stage: Stage) -> Problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from ameide_shared.controller.runtime import Runtime
@@ -21,6 +22,20 @@ Start = Callable[[Any, Connection], tuple[Runtime, Kind[Any]]]
 
 def _nothing(_manifest: Manifest) -> Iterable[Manifest]:
     return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """A document that a plan needs besides manifests: an option of the subcommands that look at files.
+
+    `read` turns its text into an object for `Definition.observed`, and raises ValueError where it is none; `default` is
+    the file that settings name.
+    """
+
+    option: str
+    help: str
+    read: Callable[[str], Manifest]
+    default: Callable[[Any], Path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +57,4 @@ class Definition:
     status: Callable[[Manifest, Any, Plan, Outcome, datetime], dict[str, Any]]
     apis: frozenset[ResourceType] = frozenset()
     assumed: Callable[[Manifest], Iterable[Manifest]] = _nothing
+    companion: Companion | None = None

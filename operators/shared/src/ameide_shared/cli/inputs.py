@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,11 @@ class Given:
     resources: tuple[dict[str, Any], ...]
     others: tuple[dict[str, Any], ...]
     unknown: tuple[str, ...] = ()
+
+
+def with_others(given: Given, more: Iterable[Manifest]) -> Given:
+    """What files hold, and further objects."""
+    return replace(given, others=(*given.others, *(dict(one) for one in more)))
 
 
 def read_text(path: str) -> str:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
 
+from ameide_shared.cli.definition import Definition
+from ameide_shared.cli.errors import Trouble
+from ameide_shared.cli.inputs import read_text
+from ameide_shared.kube.resources import Manifest
 from ameide_shared.settings import FILE_VARIABLE
 
 
@@ -26,6 +32,39 @@ def settings_option(function: Callable[..., Any]) -> Callable[..., Any]:
         help=f"The operator's settings as YAML. Default: ${FILE_VARIABLE}, then AMEIDE_* variables.",
     )
     return option(function)
+
+
+def companion_option(definition: Definition) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option for the operator's companion document, as `companion`; no option where it has none."""
+    companion = definition.companion
+    if companion is None:
+        return lambda function: _without_companion(function)
+    kind = click.Path(exists=True, dir_okay=False)
+    return click.option(companion.option, "companion", type=kind, help=companion.help)
+
+
+def _without_companion(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, companion=None, **kwargs)
+
+    return wrapped
+
+
+def companions(definition: Definition, path: str | None, settings: Any) -> list[Manifest]:
+    """The companion document as an object: of the file that is named, else of the one that settings name if it is
+    there. Raises Trouble where the file holds something else.
+    """
+    companion = definition.companion
+    if companion is None:
+        return []
+    file = Path(path) if path is not None else companion.default(settings)
+    if path is None and not file.is_file():
+        return []
+    try:
+        return [companion.read(read_text(str(file)))]
+    except ValueError as error:
+        raise Trouble(f"{file}: {error}") from None
 
 
 def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:

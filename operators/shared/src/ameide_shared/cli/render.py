@@ -10,8 +10,8 @@ import click
 
 from ameide_shared.cli.definition import Definition
 from ameide_shared.cli.errors import DIFFERENT, OK, reported
-from ameide_shared.cli.inputs import Given, by_key, overlaid, read, wanted
-from ameide_shared.cli.options import settings_option
+from ameide_shared.cli.inputs import Given, by_key, overlaid, read, wanted, with_others
+from ameide_shared.cli.options import companion_option, companions, settings_option
 from ameide_shared.cli.output import comment, emit, shown, to_yaml
 from ameide_shared.cli.simulate import NO_UID, simulate
 from ameide_shared.converge import describe
@@ -46,6 +46,7 @@ def render_command(definition: Definition) -> click.Command:
         help="final: all children, everything they wait for taken to happen. next: what would be done now. "
         "Default: final; with --observed, next.",
     )
+    @companion_option(definition)
     @settings_option
     def command(
         files: tuple[str, ...],
@@ -53,11 +54,14 @@ def render_command(definition: Definition) -> click.Command:
         namespace: str | None,
         tenant: str | None,
         stage: WhichStage | None,
+        companion: str | None,
     ) -> None:
         with reported():
             settings = load(definition.settings)
-            given = wanted(definition, files, namespace)
+            beside = companions(definition, companion, settings)
+            given = with_others(wanted(definition, files, namespace), beside)
             seen = read(definition, observed, namespace or "default") if observed else None
+            seen = with_others(seen, beside) if seen is not None else None
             for kinds in (given.unknown, seen.unknown if seen else ()):
                 for what in sorted(set(kinds)):
                     click.echo(f"note: {what} is not a kind that the operator looks at; left out", err=True)

@@ -36,7 +36,7 @@ def status(manifest: Manifest, observed: Observed, plan: Plan, outcome: Outcome,
     fields = common_fields(manifest, observed, plan, outcome, AGENT, own)
     more = [*paused_condition(manifest)]
     if compiled:
-        more.append(_violation(plan.facts["violation"]))
+        more.append(_violation(plan.facts["violation"], plan.facts["fault"]))
     else:
         more += _as_before(previous)
     return compose(manifest, stages, now, more_conditions=more, fields=fields)
@@ -48,11 +48,16 @@ def _published(plan: Plan, outcome: Outcome) -> bool:
     return bool(asked) and not any(failure.action in asked for failure in outcome.failures)
 
 
-def _violation(stage: Stage | None) -> Condition:
-    """What the policy has against the Agent: the one condition that is bad news while True."""
+def _violation(stage: Stage | None, fault: str) -> Condition:
+    """What the policy has against the Agent: the one condition that is bad news while True.
+
+    That the policy's file is broken is said here to every Agent, whatever the one in force says of it.
+    """
     if stage is None:
-        return Condition(POLICY_VIOLATION, "False", Reason.PolicyCompliant)
-    return Condition(POLICY_VIOLATION, "True", stage.reason, f"{stage.message}. Remedy: {stage.remedy}")
+        reason = Reason.PolicyInvalid if fault else Reason.PolicyCompliant
+        return Condition(POLICY_VIOLATION, "False", reason, fault)
+    told = f"{stage.message}. Remedy: {stage.remedy}"
+    return Condition(POLICY_VIOLATION, "True", stage.reason, f"{told}. And {fault}" if fault else told)
 
 
 def _as_before(previous: Mapping[str, Any]) -> list[Condition]:

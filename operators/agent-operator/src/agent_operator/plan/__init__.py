@@ -25,6 +25,7 @@ from agent_operator.plan.judgement import (
     Fate,
     Judged,
     facts,
+    fault_text,
     judge_running,
     judge_wanted,
     policy_stage,
@@ -131,6 +132,7 @@ def _plan(ctx: Context) -> Plan:
         "available": resolution.available,
         "grants": main_grants,
         "policy": facts(ctx, wanted, cut_off=cut_off),
+        "fault": fault_text(ctx),
         "violation": policy if policy.reason in (Reason.PolicyViolation, Reason.Quarantined) else None,
     }
     asking = any(stage.reason in _SEEN_BY_ASKING and not stage.done for stage in stages)

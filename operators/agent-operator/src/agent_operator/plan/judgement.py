@@ -111,8 +111,7 @@ def policy_stage(ctx: Context, wanted: Judged, running: Judged | None, *, cut_of
         message = f"the policy forbids what ran, which is cut off until the spec is released: {running.verdict.message}"
         return Stage("", State.PROGRESSING, Reason.Quarantined, message, object="policy", remedy=running.verdict.remedy)
     if fault is not None:
-        message = f"the policy's file {fault.message}; the policy before it stays in force. Remedy: {fault.remedy}"
-        return done("", Reason.PolicyInvalid, message, degraded=True)
+        return done("", Reason.PolicyInvalid, fault_text(ctx), degraded=True)
     return done("", Reason.PolicyCompliant)
 
 
@@ -123,6 +122,14 @@ def facts(ctx: Context, wanted: Judged, *, cut_off: bool) -> dict[str, Any]:
     if verdict is not None and not verdict.allowed:
         told["violations"] = list(dict.fromkeys(found.rule for found in verdict.violations))
     return told | ({"quarantined": True} if cut_off else {})
+
+
+def fault_text(ctx: Context) -> str:
+    """What is wrong with the policy's file while the policy before it stays in force; empty if nothing is."""
+    fault = ctx.observed.policy.fault
+    if fault is None or ctx.observed.policy.policy is None:
+        return ""
+    return f"the policy's file {fault.message}; the policy before it stays in force. Remedy: {fault.remedy}"
 
 
 def _judged(ctx: Context, subject: Subject) -> Judged:

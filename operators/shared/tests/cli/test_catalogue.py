@@ -23,6 +23,10 @@ GOOD_NEWS = {
     Reason.DependenciesReady,
     Reason.TemporalReady,
     Reason.WorkersPolling,
+    Reason.PolicyCompliant,
+    Reason.SecretsReady,
+    Reason.GrantsReady,
+    Reason.RuntimeReady,
     Reason.NoFailure,
     Reason.ScaledToZero,
 }

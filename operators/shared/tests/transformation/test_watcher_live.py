@@ -129,6 +129,6 @@ async def test_definitions_that_hang_leave_the_others_alone(server: Transformati
             await asyncio.sleep(0.1)
             assert all(watcher.known(reference).error is None for reference in good)
         server.clear_requests()
-        await asyncio.sleep(1.5)
-        assert {reference.path for reference in good} <= {request.path for request in server.requests()}
+        wanted = {reference.path for reference in good}
+        await until(lambda: wanted <= {request.path for request in server.requests()})
         assert not {each for keys in told for each in keys} & {key(reference) for reference in good}

@@ -6,6 +6,7 @@ takes everything down and ends. On an existing cluster see `demo_existing`.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -24,7 +25,7 @@ import psycopg
 from rich import box
 from rich.table import Table as RichTable
 
-from ameide_dev import crds, demo_checks, demo_processes, demo_release, flyway, tools
+from ameide_dev import crds, demo_agents, demo_checks, demo_processes, demo_release, flyway, tools
 from ameide_dev.cache import cache_dir
 from ameide_dev.client import ApiError, KubeClient, UnavailableError, WaitTimeoutError
 from ameide_dev.demo_diagnosis import collect
@@ -84,7 +85,7 @@ def run(*, folder: Path | None = None, keep: bool = False) -> int:
     folder: where it makes its temporary folder (default: the system's place for them). keep: leave data and logs there.
     """
     screen = Screen()
-    screen.title("Ameide operators: from manifests to a migrated, serving Domain and a Process that calls it")
+    screen.title("Ameide operators: from manifests to a Domain, a Process and an Agent that use it")
     directory = Path(tempfile.mkdtemp(prefix="ameide-demo-", dir=folder)).absolute()
     guard = Guard()
     if not keep:
@@ -184,14 +185,16 @@ def _walk(screen: Screen, platform: Platform, servers: Servers, directory: Path,
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM, "labels": labels}})
         servers.prepare(client)
-        demo_release.install(kubeconfig, demo_release.host_node_values(servers.values()), directory)
+        values = demo_release.host_node_values(servers.values(), servers.agent_values())
+        values["agentPolicy"] = {"text": demo_agents.policy_text()}
+        demo_release.install(kubeconfig, values, directory)
         deployments = [client.get("apps/v1", "Deployment", f"{RELEASE}-{name}", SYSTEM) for name in OPERATORS]
         ready = " and ".join(
             f"{d['status']['readyReplicas']} of {n}" for d, n in zip(deployments, OPERATORS, strict=True)
         )
         step.detail = f"replicas: {ready}; service accounts, rights and settings are the chart's"
     with screen.step("database", f"waiting for the Cluster {'/'.join(CLUSTER)}") as step:
-        for name in ("00-namespaces.yaml", "10-cluster.yaml"):
+        for name in ("00-namespaces.yaml", "10-cluster.yaml", "15-echo-model.yaml"):
             client.apply_file(EXAMPLES / name)
         namespace, name = CLUSTER
         client.wait_condition("postgresql.cnpg.io/v1", "Cluster", name, "Ready", namespace, timeout=60)
@@ -200,13 +203,14 @@ def _walk(screen: Screen, platform: Platform, servers: Servers, directory: Path,
     _apply(screen, client)
     _show_database(screen, client, platform)
     _show_orders(screen, platform)
-    _show_workflow(screen, client, servers, platform)
+    order = _show_workflow(screen, client, servers, platform)
+    _show_agent(screen, client, order, platform)
     environment = demo_release.write_environment(client, kubeconfig, directory)
     settings = {name: demo_release.write_settings(client, directory, name) for name in OPERATORS}
-    screen.title("Three fail, as they should, and say why")
+    screen.title(f"{len(FAILING)} fail, as they should, and say why")
     for name in sorted(FAILING):
         short = name.partition("/")[2]
-        operator = "process" if client.find(API, "Process", short, SHOP) else "domain"
+        operator = next(kind.lower() for kind in KINDS if client.find(API, kind, short, SHOP))
         screen.command(f"{operator}-operator explain {short} -n {SHOP}")
         screen.output(demo_release.explain(kubeconfig, SHOP, short, settings[operator], operator))
         screen.console.print()
@@ -262,8 +266,11 @@ def _show_orders(screen: Screen, platform: Platform) -> None:
         screen.output(f"{exchange.status} {exchange.answer}")
 
 
-def _show_workflow(screen: Screen, client: KubeClient, servers: Servers, platform: Platform) -> None:
-    """A workflow of the definition, executed by the pods that the operator deployed, and its trace in the Domain."""
+def _show_workflow(screen: Screen, client: KubeClient, servers: Servers, platform: Platform) -> str:
+    """A workflow of the definition, executed by the pods that the operator deployed, and its trace in the Domain.
+
+    Returns the id of the order that it booked.
+    """
     process = client.get(API, "Process", "order-to-cash", SHOP)
     definition, queue = process["status"]["definition"], process["spec"]["temporal"]["taskQueue"]
     screen.title(
@@ -273,6 +280,20 @@ def _show_workflow(screen: Screen, client: KubeClient, servers: Servers, platfor
     if not done.variables.get("booked"):
         raise DemoError(f"workflow {done.workflow} ended, but the Domain does not list its order: {done.variables}")
     screen.text(f"completed: the order is paid, and Domain orders lists it: {done.variables['order']}")
+    return str(done.variables["order"]["id"])
+
+
+def _show_agent(screen: Screen, client: KubeClient, order: str, platform: Platform) -> None:
+    """Sessions with an Agent: it uses the tool that it is granted, and is refused what it is not."""
+    grants = client.get(API, "Agent", "order-desk", SHOP)["status"]["grants"]
+    screen.title(f"An Agent with {grants['count']} granted tool: Service order-desk-agent, port 8080")
+    address = platform.host_node.wait_for_service(SHOP, "order-desk-agent", 8080)
+    for session in demo_agents.sessions(address, order):
+        screen.command(f"curl -d '{json.dumps({'input': session.said})}' http://{address[0]}:{address[1]}/v1/sessions")
+        for refusal in session.refusals:
+            screen.output(f"{refusal['code']}: {refusal['message']}")
+        if not session.refusals:
+            screen.output(session.answer)
 
 
 def _try_out(client: KubeClient) -> list[tuple[str, str]]:
@@ -282,6 +303,8 @@ def _try_out(client: KubeClient) -> list[tuple[str, str]]:
         ("conditions and Events", f"kubectl describe domain orders -n {SHOP}"),
         ("why is it not Ready?", f"domain-operator explain returns -n {SHOP}"),
         ("why does a Process not start?", f"process-operator explain dunning -n {SHOP}"),
+        ("which rule does an Agent break?", f"agent-operator explain refunds -n {SHOP}"),
+        ("and before it is applied?", "agent-operator check -f examples --policy examples/20-agent-policy.yaml"),
         ("what a manifest compiles to, offline", "domain-operator render -f examples/orders.yaml"),
         ("what applying it would change", "domain-operator diff -f examples/orders.yaml"),
         ("a new release", _patch("orders", "image", "ghcr.io/ameide/hostnode-orders:1.1.1")),

@@ -15,15 +15,16 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 API = "ameide.io/v1"
 SHOP = "shop"
 CLUSTER = ("databases", "main")
-KINDS = ("Domain", "Process")
+KINDS = ("Domain", "Process", "Agent")
 FAILING = {
     f"{SHOP}/dunning": "DefinitionInvalid",
+    f"{SHOP}/refunds": "PolicyViolation",
     f"{SHOP}/returns": "MigrationFailed",
     f"{SHOP}/storefront": "ImageNotAllowed",
 }
 """The resources of `examples/failing` and the reason that each of them ends with."""
 
-_HOPELESS = frozenset({"DefinitionInvalid", "InvalidSpec", "ImageNotAllowed", "MigrationFailed"})
+_HOPELESS = frozenset({"DefinitionInvalid", "InvalidSpec", "ImageNotAllowed", "MigrationFailed", "PolicyViolation"})
 """Reasons with which a resource does not become Ready by waiting."""
 
 

@@ -1,4 +1,4 @@
-"""The demo's Processes: the servers that they need beside the cluster, and a workflow that their workers complete."""
+"""The demo's Processes: the servers that they and Agents need beside the cluster, and a workflow that their workers complete."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
+from ameide_dev import demo_agents
 from ameide_dev.client import KubeClient
 from ameide_dev.demo_domains import EXAMPLES, SHOP, DemoError
 from ameide_dev.operators import NAMESPACE as SYSTEM
@@ -31,7 +32,7 @@ _WORKFLOW_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """What Processes need beside the cluster: a Temporal server, and a Transformation service with the definition."""
+    """What Processes and Agents need beside the cluster: Temporal, and a Transformation service with the definitions."""
 
     temporal: TemporalServer
     transformation: TransformationServer
@@ -43,8 +44,9 @@ class Servers:
         return f"Temporal at {self.temporal.address}, Transformation at {self.transformation.url}"
 
     def prepare(self, client: KubeClient) -> None:
-        """Register the namespace, publish the definition, and put the token where the operator's pods mount it."""
+        """Register the namespace, publish the definitions, and put the token where the operators' pods mount it."""
         self.temporal.create_namespace(SHOP)
+        demo_agents.publish(self.transformation, TENANT)
         definition = json.loads((EXAMPLES / "definitions" / f"{DEFINITION}.json").read_text())
         self.transformation.put("process", TENANT, DEFINITION, definition)
         metadata = {"name": _TOKEN_SECRET, "namespace": SYSTEM}
@@ -52,18 +54,24 @@ class Servers:
 
     def values(self) -> Mapping[str, Any]:
         """The block of the Process operator in the chart's values."""
+        temporal = {"connections": {"default": {"address": self.temporal.address}}, "checkSeconds": 10}
+        return self._values({"temporal": temporal}, self.temporal.address, self.transformation.url)
+
+    def agent_values(self) -> Mapping[str, Any]:
+        """The block of the Agent operator in the chart's values."""
+        return self._values({}, self.transformation.url)
+
+    def _values(self, settings: Mapping[str, Any], *servers: str) -> Mapping[str, Any]:
+        """The block of an operator that reads definitions, with ways to these servers."""
         return {
-            "settings": {
-                "temporal": {"connections": {"default": {"address": self.temporal.address}}, "checkSeconds": 10},
-                "transformation": {"url": self.transformation.url, "pollSeconds": 10},
-            },
+            "settings": {**settings, "transformation": {"url": self.transformation.url, "pollSeconds": 10}},
             # On the host node a file is where its mount is, which it puts into variables, not into files of settings.
             "env": [{"name": "AMEIDE_TRANSFORMATION__TOKEN_FILE", "value": f"{_TOKEN_FOLDER}/token"}],
             "volumes": [{"name": "transformation", "secret": {"secretName": _TOKEN_SECRET}}],
             "volumeMounts": [{"name": "transformation", "mountPath": _TOKEN_FOLDER, "readOnly": True}],
             "egress": [
                 {"to": [{"ipBlock": {"cidr": "127.0.0.1/32"}}], "ports": [{"port": port, "protocol": "TCP"}]}
-                for port in (_port(self.temporal.address), _port(self.transformation.url))
+                for port in map(_port, servers)
             ],
         }
 

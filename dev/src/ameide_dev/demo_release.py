@@ -19,20 +19,29 @@ from ameide_dev.processes import clean_environment
 
 OPERATOR = f"{RELEASE}-domain"
 """The Deployment, ServiceAccount, ConfigMap and Lease of the Domain operator."""
-OPERATORS = ("domain", "process")
+OPERATORS = ("domain", "process", "agent")
 
 _TIMEOUT = 120
 
 _SETTINGS: Mapping[str, Any] = {"images": {"allowed": ["ghcr.io/ameide/*"]}}
 _DOMAIN: Mapping[str, Any] = {"settings": {"database": {"clientImage": "ghcr.io/ameide/hostnode-postgres:18"}}}
+# The default, said aloud: the host node translates paths that it sees, and no others.
+_POLICY_FILE: Mapping[str, Any] = {"name": "AMEIDE_POLICY__FILE", "value": "/etc/ameide/policy/policy.yaml"}
 
 
-def host_node_values(process: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def host_node_values(
+    process: Mapping[str, Any] | None = None, agent: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The chart's values on the local platform: its Deployments run the operators of this checkout, on the host node.
 
-    process: the block of the Process operator; without it there is none.
+    process, agent: the blocks of these operators; without one there is no such operator.
     """
-    blocks = {"domain": _DOMAIN, "process": process if process is not None else {"enabled": False}}
+    off: Mapping[str, Any] = {"enabled": False}
+    blocks = {
+        "domain": _DOMAIN,
+        "process": process if process is not None else off,
+        "agent": {**agent, "env": [_POLICY_FILE, *agent.get("env", ())]} if agent is not None else off,
+    }
     return {
         "operators": {name: _on_host_node(name, block) for name, block in blocks.items()},
         "settings": _SETTINGS,

@@ -43,7 +43,7 @@ def read_text(path: str) -> str:
 
 
 def files_of(path: str) -> list[str]:
-    """A file itself; the YAML and JSON files below a directory, in order, but for BPMN definitions."""
+    """A file itself; the YAML and JSON files below a directory, in order, but for definitions."""
     root = Path(path)
     if path == STDIN or not root.is_dir():
         return [path]
@@ -58,14 +58,17 @@ def files_of(path: str) -> list[str]:
 
 
 def _is_definition(file: Path) -> bool:
-    """Whether a file holds a BPMN definition as JSON: it may lie beside the manifests that refer to it."""
+    """Whether a file holds a definition as JSON: of a process (BPMN), or of an agent, which is no manifest either. It may
+    lie beside the manifests that refer to it."""
     if file.suffix != ".json":
         return False
     try:
         content = json.loads(file.read_bytes())
     except ValueError:
         return False  # whoever reads it says what is wrong with it
-    return isinstance(content, dict) and str(content.get("$type", "")).startswith("bpmn:")
+    if not isinstance(content, dict):
+        return False
+    return str(content.get("$type", "")).startswith("bpmn:") or not {"apiVersion", "kind"} & set(content)
 
 
 def read(definition: Definition, paths: Sequence[str], namespace: str = "default") -> Given:

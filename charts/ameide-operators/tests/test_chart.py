@@ -187,6 +187,42 @@ def test_an_operator_has_all_that_the_chart_needs_of_it(key: str) -> None:
     assert resource.plural in users[0]["rules"][0]["resources"]
 
 
+def test_policy_of_agents_is_where_their_operator_reads_it() -> None:
+    """Its ConfigMap is the chart's or somebody else's, may come later, and lies where settings say by default."""
+    text = "version: policy.ameide.io/v1\ntiers: {}\nmodels: []\nproviders: {}\n"
+    found = objects(template("--set-string", f"agentPolicy.text={text.replace('{', '').replace('}', '')}"))
+    made = [each for each in found if each["kind"] == "ConfigMap" and "policy.yaml" in each["data"]]
+    assert [each["metadata"]["name"] for each in made] == ["agent-policy"]
+    assert made[0]["data"]["policy.yaml"].startswith("version: policy.ameide.io/v1\n")
+    assert not [each for each in objects(template()) if "policy.yaml" in (each.get("data") or {})]
+    (deployment,) = (
+        each
+        for each in objects(template("--set", "agentPolicy.configMap=ours"))
+        if each["kind"] == "Deployment" and each["metadata"]["name"].endswith("-agent")
+    )
+    pod = deployment["spec"]["template"]["spec"]
+    volume = next(each for each in pod["volumes"] if each["name"] == "settings")
+    mount = next(each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "settings")
+    source = next(each["configMap"] for each in volume["projected"]["sources"] if each["configMap"]["name"] == "ours")
+    assert source["optional"] is True
+    file = Path(mount["mountPath"]) / source["items"][0]["path"]
+    assert file == definition_of("agent").settings().policy.file  # type: ignore[attr-defined] # the Agent's own section
+
+
+def test_agent_operator_writes_no_secrets() -> None:
+    found = objects(template("--set", "operators.domain.enabled=false"))
+    roles = [each for each in found if each["kind"] == "ClusterRole" and each["metadata"]["name"].endswith("-agent")]
+    rights = {
+        (resource, verb)
+        for each in roles
+        for rule in each["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert {verb for resource, verb in rights if resource == "secrets"} == {"get", "list", "watch"}
+    assert ("pods", "create") not in rights
+
+
 @pytest.mark.parametrize("values", CASES, ids=lambda path: path.name.removesuffix(".values.yaml"))
 def test_no_wildcards_and_no_power_over_roles(values: Path) -> None:
     granted = {

@@ -54,7 +54,7 @@ def helm(platform: Platform, *arguments: str) -> str:
 def installed(platform: Platform, folder: Path, values: Mapping[str, Any]) -> Iterator[str]:
     """The chart as a release on the host node, removed at the end with its definitions; yields helm's notes."""
     files = []
-    for name, content in (("host-node", host_node_values({})), ("own", {"crds": {"keep": False}, **values})):
+    for name, content in (("host-node", host_node_values({}, {})), ("own", {"crds": {"keep": False}, **values})):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(dict(content)))
         files.append(f"--values={folder / name}.yaml")
     notes = helm(platform, "install", "ameide-operators", str(CHART), "--wait", "--timeout=1m", *files)
@@ -82,7 +82,7 @@ def refusals(platform: Platform, after: int) -> list[str]:
     """What the API server has denied the operators' accounts since a position of its audit log."""
     return [
         f"{name}: {event['verb']} {event['requestURI']}"
-        for name in (OPERATOR, "ameide-operators-process")
+        for name in (OPERATOR, "ameide-operators-process", "ameide-operators-agent")
         for event in platform.control_plane.audit_events(
             user=f"system:serviceaccount:{SYSTEM}:{name}", after=after, stage=None
         )

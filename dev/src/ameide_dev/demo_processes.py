@@ -1,4 +1,4 @@
-"""The demo's Processes: the servers that they and Agents need beside the cluster, and a workflow that their workers complete."""
+"""The demo's Processes: the servers that they and Agents need, and a workflow that their workers complete."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WORKFLOW_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """What Processes and Agents need beside the cluster: Temporal, and a Transformation service with the definitions."""
+    """What Processes and Agents need beside the cluster: Temporal, and a Transformation service with definitions."""
 
     temporal: TemporalServer
     transformation: TransformationServer

@@ -45,6 +45,7 @@ from ameide_dev.demo_domains import (
 from ameide_dev.demo_processes import Servers
 from ameide_dev.demo_release import OPERATORS
 from ameide_dev.demo_screen import Screen
+from ameide_dev.externalsecrets import ExternalSecrets
 from ameide_dev.operators import NAMESPACE as SYSTEM
 from ameide_dev.operators import RELEASE
 from ameide_dev.platform import Platform, PlatformError
@@ -108,6 +109,10 @@ def run(*, folder: Path | None = None, keep: bool = False) -> int:
                     step.detail = (
                         f"Temporal at {servers.temporal.address}, Transformation at {servers.transformation.url}"
                     )
+                # Its own folder: the store holds secrets.
+                store = ExternalSecrets(platform.client, directory / "platform" / "secret-store.json")
+                demo_agents.fill_store(store, demo_processes.TENANT)
+                stack.enter_context(store)
                 _walk(screen, platform, servers, directory, began)
             except KeyboardInterrupt:
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import httpx
 import yaml
 
 from ameide_dev.demo_domains import EXAMPLES, DemoError
+from ameide_dev.externalsecrets import ExternalSecrets
 from ameide_dev.transformation import TransformationServer
 
 DEFINITION = "order-desk"
@@ -20,6 +22,11 @@ _SESSION_SECONDS = 20.0
 def policy_text() -> str:
     """The policy of the examples, as the chart takes it."""
     return str(yaml.safe_load((EXAMPLES / "20-agent-policy.yaml").read_text())["data"]["policy.yaml"])
+
+
+def fill_store(store: ExternalSecrets, tenant: str) -> None:
+    """Put the key of the model, made up for this run, where the policy says that it is."""
+    store.put(f"ameide/{tenant}/echo", secrets.token_urlsafe(24))
 
 
 def publish(transformation: TransformationServer, tenant: str) -> None:

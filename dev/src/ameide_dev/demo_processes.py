@@ -59,7 +59,7 @@ class Servers:
 
     def agent_values(self) -> Mapping[str, Any]:
         """The block of the Agent operator in the chart's values."""
-        return self._values({}, self.transformation.url)
+        return self._values({"secretStore": {"name": "demo"}}, self.transformation.url)
 
     def _values(self, settings: Mapping[str, Any], *servers: str) -> Mapping[str, Any]:
         """The block of an operator that reads definitions, with ways to these servers."""

@@ -17,6 +17,7 @@ from ameide_dev.postgres import find_binaries
 PREFIX = "hostnode-"
 IMAGES = Path(__file__).parents[2] / "images"
 PROCESS_WORKER = Path(__file__).parents[3] / "examples" / "process-worker" / "src"
+AGENT_RUNTIME = Path(__file__).parents[3] / "examples" / "agent-runtime" / "src"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,20 @@ def _process_worker(tag: str) -> Image:
     )
 
 
+def _agent_runtime(tag: str) -> Image:
+    """The example runtime of Agents; tags ending -crash exit at once, -bad never become ready."""
+    fault = next((fault for fault in ("crash", "bad") if tag.endswith(f"-{fault}")), None)
+    broken = (str(IMAGES / "agent-runtime" / "broken.py"), fault) if fault else None
+    return Image(
+        entrypoint=(sys.executable, *(broken or ("-m", "agent_runtime"))), env={"PYTHONPATH": str(AGENT_RUNTIME)}
+    )
+
+
+def _echo_model(_: str) -> Image:
+    # Which of all addresses a pod's own is, the host node knows.
+    return Image(entrypoint=(sys.executable, "-m", "ameide_dev.modelserver"), arguments=("--host", "0.0.0.0"))  # noqa: S104
+
+
 def _postgres(_: str) -> Image:
     return Image(path=(find_binaries(),))
 
@@ -133,6 +148,8 @@ def _operator(name: str) -> Image | None:
 
 
 _BUILT_IN: Mapping[str, Maker] = {
+    "agent-runtime": _agent_runtime,
+    "echo-model": _echo_model,
     "flyway-migrator": migrations(IMAGES / "orders-migrations"),
     "orders": _orders,
     "postgres": _postgres,

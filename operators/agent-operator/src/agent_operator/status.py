@@ -10,13 +10,13 @@ from agent_operator.observed import Observed
 from agent_operator.plan.grants import PUBLISH_GRANTS, Held, grants_stage_done
 from agent_operator.plan.pods import AGENT
 from ameide_shared.compile.context import annotation
-from ameide_shared.compile.definitions import ANNOTATION_CHECKSUM, ANNOTATION_ID, ANNOTATION_VERSION
 from ameide_shared.compile.status import common_fields
 from ameide_shared.kube.resources import Manifest
 from ameide_shared.plan import Call, Outcome, Plan
 from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage
 from ameide_shared.status import Condition, compose, failure_stage, paused_condition
+from ameide_shared.transformation.children import ANNOTATION_CHECKSUM, ANNOTATION_ID, ANNOTATION_VERSION
 
 POLICY_VIOLATION: Final = "PolicyViolation"
 

@@ -10,7 +10,6 @@ from collections.abc import Hashable
 
 from ameide_shared.builders.identity import Primitive, is_owned
 from ameide_shared.compile.context import annotation
-from ameide_shared.compile.definitions import ANNOTATION_CHECKSUM
 from ameide_shared.kube.index import Index
 from ameide_shared.kube.resources import (
     AGENT,
@@ -28,6 +27,7 @@ from ameide_shared.kube.resources import (
 from ameide_shared.observing import Reader
 from ameide_shared.snapshot import Snapshot
 from ameide_shared.spec import InvalidSpec
+from ameide_shared.transformation.children import ANNOTATION_CHECKSUM
 from ameide_shared.transformation.model import DefinitionKind, Reference
 from ameide_shared.transformation.watcher import DefinitionWatcher
 from process_operator.hands import Hands

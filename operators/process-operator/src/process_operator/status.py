@@ -8,11 +8,11 @@ from typing import Any
 
 from ameide_shared.builders.inputs import BACKEND
 from ameide_shared.compile.context import annotation
-from ameide_shared.compile.definitions import ANNOTATION_CHECKSUM, ANNOTATION_ID, ANNOTATION_VERSION
 from ameide_shared.compile.status import common_fields
 from ameide_shared.kube.resources import Manifest
 from ameide_shared.plan import Outcome, Plan
 from ameide_shared.status import compose, failure_stage, paused_condition, stamp
+from ameide_shared.transformation.children import ANNOTATION_CHECKSUM, ANNOTATION_ID, ANNOTATION_VERSION
 from process_operator.observed import Observed
 from process_operator.temporal.model import bucket
 

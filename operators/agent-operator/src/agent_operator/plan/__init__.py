@@ -40,7 +40,6 @@ from agent_operator.settings import AgentSettings
 from agent_operator.spec import Agent, AgentSpec
 from ameide_shared.compile.acceptance import accept, network_profile, refusal_of
 from ameide_shared.compile.context import annotation, primitive_for
-from ameide_shared.compile.definitions import DEFINITION_RESOLVED, ensure_definition
 from ameide_shared.compile.surroundings import before_pods, beside_pods, other_service_accounts, unwanted
 from ameide_shared.kube.resources import HORIZONTAL_POD_AUTOSCALER, SCALED_OBJECT, Manifest
 from ameide_shared.plan import Action, AddFinalizer, Notify, Plan, RemoveFinalizer
@@ -59,6 +58,7 @@ from ameide_shared.rollout import (
 )
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.stages import Stage, blocked, first_blocker
+from ameide_shared.transformation.children import DEFINITION_RESOLVED, ensure_definition
 from ameide_shared.vocabulary import ANNOTATION_REVISION, WORKLOAD_READY
 
 ASK_AGAIN_SECONDS: Final = 10.0

@@ -10,7 +10,12 @@ from agent_operator.definition import AgentDefinitionError, Parsed, parse
 from agent_operator.plan.context import Context
 from agent_operator.policy.subject import Subject, undeclared_tools
 from ameide_shared.compile.context import annotation
-from ameide_shared.compile.definitions import (
+from ameide_shared.kube.resources import CONFIG_MAP, DEPLOYMENT, POD, key_of
+from ameide_shared.plan import Action, Delete
+from ameide_shared.reasons import Reason
+from ameide_shared.revisions import PodTemplate
+from ameide_shared.stages import Stage, State
+from ameide_shared.transformation.children import (
     ANNOTATION_CHECKSUM,
     DEFINITION_RESOLVED,
     Resolved,
@@ -21,11 +26,6 @@ from ameide_shared.compile.definitions import (
     without_definition,
     wrong_version,
 )
-from ameide_shared.kube.resources import CONFIG_MAP, DEPLOYMENT, POD, key_of
-from ameide_shared.plan import Action, Delete
-from ameide_shared.reasons import Reason
-from ameide_shared.revisions import PodTemplate
-from ameide_shared.stages import Stage, State
 
 FILE: Final = "definition.json"
 

@@ -15,11 +15,11 @@ from ameide_shared.builders.inputs import BACKEND, Extras
 from ameide_shared.builders.pod import pod_template
 from ameide_shared.builders.serviceaccount import service_account_name
 from ameide_shared.compile.context import annotation
-from ameide_shared.compile.definitions import ANNOTATION_CHECKSUM, Resolved, annotations_of
 from ameide_shared.kube.resources import Manifest
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate
 from ameide_shared.stages import Stage, State, blocked, done
+from ameide_shared.transformation.children import ANNOTATION_CHECKSUM, Resolved, annotations_of
 from ameide_shared.vocabulary import LABEL_TENANT
 
 RUNTIME_READY: Final = "RuntimeReady"

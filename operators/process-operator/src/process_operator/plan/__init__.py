@@ -13,7 +13,6 @@ from typing import Any, Final
 from ameide_shared.builders.inputs import BACKEND
 from ameide_shared.compile.acceptance import accept, network_profile, refusal_of
 from ameide_shared.compile.context import primitive_for
-from ameide_shared.compile.definitions import DEFINITION_RESOLVED, ensure_definition, stored
 from ameide_shared.compile.surroundings import before_pods, beside_pods, other_service_accounts
 from ameide_shared.kube.resources import (
     HORIZONTAL_POD_AUTOSCALER,
@@ -35,6 +34,7 @@ from ameide_shared.rollout import (
 )
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.stages import Stage, State, blocked, first_blocker
+from ameide_shared.transformation.children import DEFINITION_RESOLVED, ensure_definition, stored
 from ameide_shared.vocabulary import WORKLOAD_READY
 from process_operator.observed import Observed
 from process_operator.plan import temporal

@@ -13,7 +13,13 @@ from functools import lru_cache
 from typing import Any, Final
 
 from ameide_shared.compile.context import annotation
-from ameide_shared.compile.definitions import (
+from ameide_shared.kube.resources import CONFIG_MAP, DEPLOYMENT, POD, WORKER_DEPLOYMENT, key_of
+from ameide_shared.plan import Action, Delete
+from ameide_shared.reasons import Reason
+from ameide_shared.revisions import PodTemplate
+from ameide_shared.stages import Stage, State
+from ameide_shared.status import parse_time
+from ameide_shared.transformation.children import (
     ANNOTATION_CHECKSUM,
     DEFINITION_RESOLVED,
     Resolved,
@@ -24,12 +30,6 @@ from ameide_shared.compile.definitions import (
     without_definition,
     wrong_version,
 )
-from ameide_shared.kube.resources import CONFIG_MAP, DEPLOYMENT, POD, WORKER_DEPLOYMENT, key_of
-from ameide_shared.plan import Action, Delete
-from ameide_shared.reasons import Reason
-from ameide_shared.revisions import PodTemplate
-from ameide_shared.stages import Stage, State
-from ameide_shared.status import parse_time
 from ameide_shared.transformation.model import Definition
 from process_operator.bpmn import Compiled, Dependencies, InvalidDefinition, compile
 from process_operator.plan.context import Context

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ameide_shared.builders.identity import bounded_name, child_metadata, image_version
-from ameide_shared.compile.definitions import Resolved
 from ameide_shared.compile.surroundings import unwanted
 from ameide_shared.kube.resources import CRON_JOB
 from ameide_shared.plan import Action, Ensure
 from ameide_shared.revisions import PodTemplate
+from ameide_shared.transformation.children import Resolved
 from ameide_shared.vocabulary import TRACK_JOB
 from process_operator.plan.context import Context
 from process_operator.plan.workers import schedule_template

@@ -12,15 +12,15 @@ from ameide_shared.builders.environment import literal
 from ameide_shared.builders.inputs import BACKEND, Extras
 from ameide_shared.builders.pod import job_template, pod_template
 from ameide_shared.builders.serviceaccount import service_account_name
-from ameide_shared.compile import definitions
 from ameide_shared.compile.context import annotation
-from ameide_shared.compile.definitions import Resolved
 from ameide_shared.kube.resources import DEPLOYMENT, Manifest
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate
 from ameide_shared.rollout import RUNNING, Proven, with_config
 from ameide_shared.stages import Stage, State, blocked, done
 from ameide_shared.status import parse_time
+from ameide_shared.transformation import children as definitions
+from ameide_shared.transformation.children import Resolved
 from ameide_shared.vocabulary import ANNOTATION_REVISION
 from process_operator.plan.context import Context
 from process_operator.plan.definition import TABLE

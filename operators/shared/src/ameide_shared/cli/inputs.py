@@ -58,8 +58,10 @@ def files_of(path: str) -> list[str]:
 
 
 def _is_definition(file: Path) -> bool:
-    """Whether a file holds a definition as JSON: of a process (BPMN), or of an agent, which is no manifest either. It may
-    lie beside the manifests that refer to it."""
+    """Whether a file holds a definition as JSON: of a process (BPMN), or of an agent, which has no kind either.
+
+    It may lie beside the manifests that refer to it.
+    """
     if file.suffix != ".json":
         return False
     try:

@@ -6,9 +6,11 @@ the policy from a file that is followed. Asked for are only Secrets of others th
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Hashable, Iterable
 from dataclasses import replace
+from typing import Final
 
 from agent_operator.definition import AgentDefinitionError, parse
 from agent_operator.observed import Observed
@@ -34,13 +36,17 @@ from ameide_shared.kube.resources import (
     ObjectKey,
     key_of,
 )
+from ameide_shared.logging import known_secrets, register_secret
 from ameide_shared.observing import Reader
 from ameide_shared.reconcile import utc_now
+from ameide_shared.redact import scrub
 from ameide_shared.snapshot import Snapshot
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.transformation.model import DefinitionKind, Reference
 from ameide_shared.transformation.watcher import DefinitionWatcher
 
+_SHORTEST: Final = 4
+"""Characters of a credential: anything shorter would blot out ordinary words."""
 OPTIONAL_APIS = (DOMAIN, EXTERNAL_SECRET, PROCESS, SCALED_OBJECT, SERVICE_MONITOR)
 
 
@@ -59,7 +65,7 @@ class Observer:
     async def observe(self, manifest: Manifest) -> Observed:
         """Read what the plan of this Agent needs. Raises ApiError where the API server cannot be asked."""
         key = key_of(manifest)
-        objects = self._reader.own(manifest)
+        objects = self._own(manifest)
         apis = self._reader.apis()
         try:
             agent = Agent.parse(manifest)
@@ -82,6 +88,13 @@ class Observer:
         secrets = await self._secrets(Context(manifest, agent, primitive, observed, self._settings, utc_now()))
         return replace(observed, objects=Snapshot([*objects, *secrets])) if secrets else observed
 
+    def _own(self, manifest: Manifest) -> list[Manifest]:
+        """What belongs to the Agent, without its credentials in anything that others say of it."""
+        objects = self._reader.own(manifest)
+        if _register(objects):
+            objects = self._reader.own(manifest)  # which scrubs pods of what is known by now
+        return [_scrubbed(each) if each["kind"] == EXTERNAL_SECRET.kind else each for each in objects]
+
     async def _secrets(self, ctx: Context) -> list[Manifest]:
         """The Secrets of others that hold the Agent's credentials."""
         fetched = ctx.fetched.definition
@@ -101,6 +114,31 @@ class Observer:
     def forget(self, key: ObjectKey) -> None:
         """An Agent has gone: nothing is asked for its sake any more."""
         self._definitions.forget(key)
+
+
+def _register(objects: Iterable[Manifest]) -> bool:
+    """Have the values of credentials kept out of logs and messages; whether any of them is new."""
+    values = {
+        base64.b64decode(value).decode(errors="replace")
+        for each in objects
+        if each["kind"] == SECRET.kind
+        for value in (each.get("data") or {}).values()
+    }
+    known = known_secrets()
+    fresh = [value for value in values if len(value) >= _SHORTEST and value not in known]
+    for value in fresh:
+        register_secret(value)
+    return bool(fresh)
+
+
+def _scrubbed(external: Manifest) -> Manifest:
+    """An ExternalSecret whose messages, which a secret store may have written, show no credentials."""
+    status = external.get("status") or {}
+    known = known_secrets()
+    conditions = [
+        {**each, "message": scrub(str(each.get("message") or ""), known)} for each in status.get("conditions") or ()
+    ]
+    return {**external, "status": {**status, "conditions": conditions}} if conditions else external
 
 
 def _tools(manifest: Manifest) -> list[Hashable]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from agent_operator.observed import Observed
-from agent_operator.plan.grants import PUBLISH_GRANTS, Held, grants_stage_done
+from agent_operator.plan.grants import GRANTS_READY, PUBLISH_GRANTS, Held
 from agent_operator.plan.pods import AGENT
 from ameide_shared.compile.context import annotation
 from ameide_shared.compile.status import common_fields
 from ameide_shared.kube.resources import Manifest
-from ameide_shared.plan import Call, Outcome, Plan
+from ameide_shared.plan import Call, Failure, Outcome, Plan
 from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage
 from ameide_shared.status import Condition, compose, failure_stage, paused_condition
@@ -23,9 +24,11 @@ POLICY_VIOLATION: Final = "PolicyViolation"
 
 def status(manifest: Manifest, observed: Observed, plan: Plan, outcome: Outcome, now: datetime) -> dict[str, Any]:
     """The whole status; what the plan could not see anew is carried over from the previous one."""
-    published = _published(plan, outcome)
-    own_stages = tuple(grants_stage_done(stage) if published else stage for stage in plan.stages)
-    stages = (*(failure_stage(failure, now) for failure in outcome.failures), *own_stages)
+    asked = [action for action in plan.actions if isinstance(action, Call) and action.operation == PUBLISH_GRANTS]
+    unpublished = next((failure for failure in outcome.failures if failure.action in asked), None)
+    published = bool(asked) and unpublished is None
+    failures = [failure_stage(failure, now) for failure in outcome.failures if failure is not unpublished]
+    stages = (*failures, *(_unpublished(stage, unpublished, now) for stage in plan.stages))
     previous: Mapping[str, Any] = manifest.get("status") or {}
     compiled = "policy" in plan.facts
     own = {
@@ -36,23 +39,28 @@ def status(manifest: Manifest, observed: Observed, plan: Plan, outcome: Outcome,
     fields = common_fields(manifest, observed, plan, outcome, AGENT, own)
     more = [*paused_condition(manifest)]
     if compiled:
-        more.append(_violation(plan.facts["violation"], plan.facts["fault"]))
+        more.append(_violation(plan.facts))
     else:
         more += _as_before(previous)
     return compose(manifest, stages, now, more_conditions=more, fields=fields)
 
 
-def _published(plan: Plan, outcome: Outcome) -> bool:
-    """Whether the grants service has just been told."""
-    asked = [action for action in plan.actions if isinstance(action, Call) and action.operation == PUBLISH_GRANTS]
-    return bool(asked) and not any(failure.action in asked for failure in outcome.failures)
+def _unpublished(stage: Stage, failure: Failure | None, now: datetime) -> Stage:
+    """The stage of the grants where the grants service could not be told of them; any other as it is."""
+    if failure is None or stage.condition != GRANTS_READY:
+        return stage
+    return replace(failure_stage(failure, now), condition=GRANTS_READY, object="grants service")
 
 
-def _violation(stage: Stage | None, fault: str) -> Condition:
+def _violation(facts: Mapping[str, Any]) -> Condition:
     """What the policy has against the Agent: the one condition that is bad news while True.
 
     That the policy's file is broken is said here to every Agent, whatever the one in force says of it.
     """
+    stage: Stage | None = facts["violation"]
+    fault: str = facts["fault"]
+    if not facts["judged"]:
+        return Condition(POLICY_VIOLATION, "Unknown", Reason.PolicyNotLoaded, "there is no policy to judge it by")
     if stage is None:
         reason = Reason.PolicyInvalid if fault else Reason.PolicyCompliant
         return Condition(POLICY_VIOLATION, "False", reason, fault)

@@ -110,7 +110,6 @@ class Reason(StrEnum):
     SecretNotSynced = "SecretNotSynced"
     SecretStoreNotConfigured = "SecretStoreNotConfigured"
     GrantsReady = "GrantsReady"
-    GrantsPublishing = "GrantsPublishing"
     GrantsServiceUnavailable = "GrantsServiceUnavailable"
     GrantsServiceRefused = "GrantsServiceRefused"
     GrantsLeftBehind = "GrantsLeftBehind"
@@ -471,10 +470,6 @@ CATALOGUE: Final[Mapping[Reason, Explanation]] = {
     Reason.GrantsReady: Explanation(
         "The grants of the Agent are written, and known to the grants service where there is one.",
         "",
-    ),
-    Reason.GrantsPublishing: Explanation(
-        "The grants service has yet to be told of the current grants.",
-        "Wait; if it does not take them, the reason will say why.",
     ),
     Reason.GrantsServiceUnavailable: Explanation(
         "The grants service does not answer.",

@@ -41,7 +41,7 @@ from agent_operator.spec import Agent, AgentSpec
 from ameide_shared.compile.acceptance import accept, network_profile, refusal_of
 from ameide_shared.compile.context import annotation, primitive_for
 from ameide_shared.compile.surroundings import before_pods, beside_pods, other_service_accounts, unwanted
-from ameide_shared.kube.resources import HORIZONTAL_POD_AUTOSCALER, SCALED_OBJECT, Manifest
+from ameide_shared.kube.resources import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, SCALED_OBJECT, Manifest
 from ameide_shared.plan import Action, AddFinalizer, Notify, Plan, RemoveFinalizer
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate, Revision
@@ -60,6 +60,7 @@ from ameide_shared.spec import InvalidSpec
 from ameide_shared.stages import Stage, blocked, first_blocker
 from ameide_shared.transformation.children import DEFINITION_RESOLVED, ensure_definition
 from ameide_shared.vocabulary import ANNOTATION_REVISION, WORKLOAD_READY
+from ameide_shared.workload import workload_state
 
 ASK_AGAIN_SECONDS: Final = 10.0
 _SEEN_BY_ASKING: Final = frozenset(
@@ -104,9 +105,10 @@ def _plan(ctx: Context) -> Plan:
     wanted = judge_wanted(ctx, resolution.parsed, running)
     accepted = accept(ctx, tenant_id=ctx.spec.definition_ref.tenant_id)
     defined = undeclared(ctx, wanted.subject) or resolution.stage
-    secrets = secrets_stage(ctx, _needed(wanted if wanted.allowed else running))
+    holder = next((one for one in (wanted, running) if one is not None and one.allowed), None)
+    secrets = secrets_stage(ctx, _needed(holder)) if holder is not None else None
     forbidden = not accepted.done or not wanted.allowed or resolution.target is None or not defined.done
-    held = forbidden or not secrets.done
+    held = forbidden or secrets is None or not secrets.done
     cast = _Cast(wanted, running, grants_of(ctx, wanted), grants_of(ctx, running) if running is not None else None)
     rollout = _rollout(ctx, cast, resolution, revisions, held=held)
     main, main_grants = _main(cast, rollout, held=held)
@@ -116,7 +118,7 @@ def _plan(ctx: Context) -> Plan:
     candidate = rollout.canary.get("state") == RUNNING
     actions = _children(ctx, pods, cast, rollout, resolution, main, main_grants, candidate, forbidden, cut_off)
     policy = policy_stage(ctx, wanted, running, cut_off=cut_off)
-    gates = (accepted, policy, *_behind(accepted, defined, secrets))
+    gates = (accepted, policy, *_behind(accepted, defined, secrets or blocked(SECRETS_READY, policy)))
     workload = workload_stage(pods, rollout.template, planned_replicas(pods, actions), first_blocker(gates))
     stages = (
         *gates,
@@ -132,6 +134,7 @@ def _plan(ctx: Context) -> Plan:
         "available": resolution.available,
         "grants": main_grants,
         "policy": facts(ctx, wanted, cut_off=cut_off),
+        "judged": wanted.verdict is not None,
         "fault": fault_text(ctx),
         "violation": policy if policy.reason in (Reason.PolicyViolation, Reason.Quarantined) else None,
     }
@@ -237,7 +240,8 @@ def _children(
     else:
         if not forbidden:
             actions += ensure_definition(ctx, resolution.target, definition.FILE)
-        actions += credentials.external_secrets(ctx, _credentials(cast, runs, forbidden=forbidden))
+        kept = any(one.fate is Fate.KEPT for one in runs)
+        actions += credentials.external_secrets(ctx, _credentials(cast, runs, forbidden=forbidden), keep_others=kept)
     actions += rollout.actions
     if rollout.template is not None:
         actions += main_deployment(pods, rollout.template, rollout.annotations)
@@ -251,9 +255,18 @@ def _children(
         actions += other_service_accounts(ctx, rollout.template)
     if rollout.template is not None and held:
         actions += grants.publish(ctx, held[0])
-        actions += grants.drop_unused(ctx, held)
-        actions += definition.drop_unused(ctx, resolution.target, [rollout.template])
+        actions += _drop_unused(ctx, held, resolution, rollout.template)
     return actions
+
+
+def _drop_unused(ctx: Context, held: Sequence[Held], resolution: Resolution, running: PodTemplate) -> list[Action]:
+    """Grants and definitions that no pod has any more. While a rollout is under way the old ReplicaSet may still have
+    to replace pods.
+    """
+    main = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.child_name)
+    if not workload_state(main).rolled_out:
+        return []
+    return [*grants.drop_unused(ctx, held), *definition.drop_unused(ctx, resolution.target, [running])]
 
 
 def _credentials(cast: _Cast, runs: Sequence[Judged], *, forbidden: bool) -> list[tuple[Subject, NeededCredential]]:

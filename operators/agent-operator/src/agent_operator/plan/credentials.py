@@ -49,8 +49,13 @@ def secret_name(ctx: Context, needed: NeededCredential) -> str:
     return needed.secret_name or f"{ctx.primitive.child_name}-{needed.name}"
 
 
-def external_secrets(ctx: Context, wanted: Iterable[tuple[Subject, NeededCredential]]) -> list[Action]:
-    """An ExternalSecret for each credential of the store, and that those which nobody needs go."""
+def external_secrets(
+    ctx: Context, wanted: Iterable[tuple[Subject, NeededCredential]], *, keep_others: bool
+) -> list[Action]:
+    """An ExternalSecret for each credential of the store, and that those which nobody needs go.
+
+    `keep_others`: what runs may need more than is known here.
+    """
     if EXTERNAL_SECRET not in ctx.observed.apis:
         return []
     needed = {secret_name(ctx, one): (subject, one) for subject, one in wanted if one.secret_name is None}
@@ -60,6 +65,8 @@ def external_secrets(ctx: Context, wanted: Iterable[tuple[Subject, NeededCredent
             Ensure(_external_secret(ctx, name, *needed[name]), f"credential {needed[name][1].name}")
             for name in sorted(needed)
         ]
+    if keep_others:
+        return actions
     return [*actions, *unwanted(ctx, EXTERNAL_SECRET, "no tool and no model needs it", keep=set(needed))]
 
 

@@ -18,7 +18,7 @@ from ameide_shared.kube.resources import CONFIG_MAP, DEPLOYMENT, POD, Manifest, 
 from ameide_shared.plan import Action, Call, Delete, Ensure
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate
-from ameide_shared.stages import Stage, State, done
+from ameide_shared.stages import Stage, done
 from ameide_shared.tenancy import reference_problem
 
 GRANTS_READY: Final = "GrantsReady"
@@ -122,18 +122,10 @@ def published(manifest: Manifest) -> str:
 
 
 def grants_stage(ctx: Context, held: Held) -> Stage:
-    """Whether the grants are written, and known to the service. What is pending blocks nothing."""
-    if ctx.settings.grants_service.url and held.built is not None and published(ctx.manifest) != held.digest:
-        message = "the grants service is being told of the grants"
-        return Stage(GRANTS_READY, State.PROGRESSING, Reason.GrantsPublishing, message, object="grants service")
+    """The grants as they are once the plan is carried out; what is pending blocks nothing."""
     pending = held.built.pending if held.built is not None else ()
     message = f"granted, and not to be had yet: {', '.join(_why_pending(ctx, tool) for tool in pending)}"
     return done(GRANTS_READY, Reason.GrantsReady, message if pending else "")
-
-
-def grants_stage_done(stage: Stage) -> Stage:
-    """The stage after the service has acknowledged what it was being told."""
-    return done(GRANTS_READY, Reason.GrantsReady) if stage.reason is Reason.GrantsPublishing else stage
 
 
 def egress(ctx: Context, verdict: Verdict) -> list[Mapping[str, Any]]:

@@ -75,5 +75,5 @@ class AgentSettings(OperatorSettings):
     grants_service: GrantsServiceSettings = Field(default_factory=GrantsServiceSettings)
     session_queue: SessionQueueSettings = Field(default_factory=SessionQueueSettings)
     secret_seconds: Annotated[float, Field(ge=1)] = Field(
-        30.0, description="Seconds between two looks at Secrets that others make for a credential (secretName)."
+        300.0, description="Seconds between two looks at Secrets that others make for a credential (secretName)."
     )

@@ -9,7 +9,7 @@ never released; what runs gets what the policy grants it now, keeps what it has,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ from agent_operator.plan.judgement import (
 )
 from agent_operator.plan.network import border
 from agent_operator.plan.pods import AGENT, RUNTIME_READY, runtime_stage, template
+from agent_operator.plan.quarantine import emptied, refilled
 from agent_operator.plan.scaling import by_sessions, scaling
 from agent_operator.policy.subject import Subject
 from agent_operator.policy.verdict import NeededCredential
@@ -113,10 +114,18 @@ def _plan(ctx: Context) -> Plan:
     rollout = _rollout(ctx, cast, resolution, revisions, held=held)
     main, main_grants = _main(cast, rollout, held=held)
     cut_off = main is not None and main.fate is Fate.CUT_OFF
-    spec = _scaled_to_zero(ctx.spec) if cut_off else ctx.spec
-    pods = _workload(ctx, spec)
+    pods = _workload(ctx, ctx.spec)
+    marks: dict[str, str] = {}
+    woken = None if cut_off else refilled(ctx, pods)
+    if cut_off:
+        pods, marks = emptied(ctx, pods)
+    elif woken is not None:
+        pods = woken
     candidate = rollout.canary.get("state") == RUNNING
-    actions = _children(ctx, pods, cast, rollout, resolution, main, main_grants, candidate, forbidden, cut_off)
+    runtime = main_deployment(pods, rollout.template, {**rollout.annotations, **marks}) if rollout.template else ()
+    actions = _children(
+        ctx, runtime, cast, rollout, resolution, main, main_grants, candidate, forbidden, cut_off, woken is not None
+    )
     policy = policy_stage(ctx, wanted, running, cut_off=cut_off)
     gates = (accepted, policy, *_behind(accepted, defined, secrets or blocked(SECRETS_READY, policy)))
     workload = workload_stage(pods, rollout.template, planned_replicas(pods, actions), first_blocker(gates))
@@ -138,8 +147,16 @@ def _plan(ctx: Context) -> Plan:
         "fault": fault_text(ctx),
         "violation": policy if policy.reason in (Reason.PolicyViolation, Reason.Quarantined) else None,
     }
-    asking = any(stage.reason in _SEEN_BY_ASKING and not stage.done for stage in stages)
-    return Plan(tuple(actions), stages, ASK_AGAIN_SECONDS if asking else None, told)
+    return Plan(tuple(actions), stages, _look_again(ctx, stages, holder), told)
+
+
+def _look_again(ctx: Context, stages: Sequence[Stage], holder: Judged | None) -> float | None:
+    """Seconds after which to look although no event may come."""
+    if any(stage.reason in _SEEN_BY_ASKING and not stage.done for stage in stages):
+        return ASK_AGAIN_SECONDS
+    # Whether somebody else's Secret was rotated no watch shows.
+    theirs = any(needed.secret_name is not None for needed in _needed(holder))
+    return ctx.settings.secret_seconds if theirs else None
 
 
 def _grants(ctx: Context, held: Held | None, gates: tuple[Stage, ...]) -> Stage:
@@ -171,10 +188,6 @@ def _workload(ctx: Context, spec: AgentSpec) -> Workload:
     )
 
 
-def _scaled_to_zero(spec: AgentSpec) -> AgentSpec:
-    return spec.model_copy(update={"replicas": 0, "autoscaling": None})
-
-
 def _rollout(
     ctx: Context, cast: _Cast, resolution: Resolution, revisions: Sequence[Revision], *, held: bool
 ) -> Rollout:
@@ -190,8 +203,11 @@ def _rollout(
         own = cast.wanted_grants if is_target and not held else cast.running_grants
         return grants.dress(ctx, worn, own or cast.wanted_grants)
 
+    workload = _workload(ctx, ctx.spec)
+    if cast.running is not None and cast.running.fate is Fate.CUT_OFF:
+        workload = replace(workload, canary=False)  # nothing runs beside which a canary could be tried
     return plan_rollout(
-        _workload(ctx, ctx.spec),
+        workload,
         target,
         revisions,
         annotations={ANNOTATION_SUBJECT: subject_text(cast.wanted.subject)},
@@ -212,7 +228,7 @@ def _main(cast: _Cast, rollout: Rollout, *, held: bool) -> tuple[Judged | None, 
 
 def _children(
     ctx: Context,
-    pods: Workload,
+    runtime: Sequence[Action],
     cast: _Cast,
     rollout: Rollout,
     resolution: Resolution,
@@ -221,6 +237,7 @@ def _children(
     candidate: bool,
     forbidden: bool,
     cut_off: bool,
+    woken: bool,
 ) -> list[Action]:
     runs = [one for one in (main, cast.wanted if candidate else None) if one is not None]
     if not runs and forbidden:
@@ -243,13 +260,12 @@ def _children(
         kept = any(one.fate is Fate.KEPT for one in runs)
         actions += credentials.external_secrets(ctx, _credentials(cast, runs, forbidden=forbidden), keep_others=kept)
     actions += rollout.actions
-    if rollout.template is not None:
-        actions += main_deployment(pods, rollout.template, rollout.annotations)
+    actions += runtime
     if cut_off:
         actions += unwanted(ctx, HORIZONTAL_POD_AUTOSCALER, "quarantine: nothing starts pods")
         actions += unwanted(ctx, SCALED_OBJECT, "quarantine: nothing starts pods")
         return actions
-    if not forbidden:
+    if not forbidden and not woken:
         actions += beside_pods(ctx, AGENT, scaled_elsewhere=by_sessions(ctx))
         actions += scaling(ctx)
         actions += other_service_accounts(ctx, rollout.template)

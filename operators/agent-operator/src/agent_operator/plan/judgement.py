@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from agent_operator.definition import Parsed
 from agent_operator.plan.context import Context
+from agent_operator.plan.quarantine import is_marked
 from agent_operator.policy.evaluate import evaluate
 from agent_operator.policy.offline import problem_of
 from agent_operator.policy.subject import Subject, as_data, from_data, subject_of, tool_requests
@@ -35,6 +36,8 @@ class Judged:
 
     subject: Subject
     verdict: Verdict | None
+    cut_off: bool = False
+    """Whether it has been cut off already: it stays so until a policy allows it."""
 
     @property
     def allowed(self) -> bool:
@@ -43,10 +46,12 @@ class Judged:
     @property
     def fate(self) -> Fate:
         """What becomes of it if it runs already."""
+        if self.allowed:
+            return Fate.GRANTED
+        if self.cut_off:
+            return Fate.CUT_OFF
         if self.verdict is None:
             return Fate.KEPT
-        if self.verdict.allowed:
-            return Fate.GRANTED
         return Fate.CUT_OFF if self.verdict.on_tightening == "Quarantine" else Fate.KEPT
 
 
@@ -82,7 +87,8 @@ def judge_running(ctx: Context, revision: Revision | None) -> Judged | None:
     except (ValueError, KeyError, TypeError):
         subject = subject_of(ctx.manifest, tenant_id=ctx.primitive.tenant_id, sku=ctx.sku)
     # Tenant and SKU are the namespace's, and may have changed since.
-    return _judged(ctx, replace(subject, tenant_id=ctx.primitive.tenant_id, sku=ctx.sku))
+    judged = _judged(ctx, replace(subject, tenant_id=ctx.primitive.tenant_id, sku=ctx.sku))
+    return replace(judged, cut_off=is_marked(ctx))
 
 
 def subject_text(subject: Subject) -> str:

@@ -62,7 +62,7 @@ another operator is one block in the values and one file of rules.
 {{- define "ameide.operators" -}}
 {{- $operators := list -}}
 {{- range $key, $values := .Values.operators -}}
-{{- if $values.enabled -}}
+{{- if and $values.enabled (not $.Values.crds.only) -}}
 {{- $operator := mergeOverwrite (deepCopy $.Values.defaults) (deepCopy $values) -}}
 {{- $name := printf "%s-%s" (include "ameide.fullname" $) $key -}}
 {{- $_ := set $operator "key" $key -}}
@@ -77,13 +77,22 @@ another operator is one block in the values and one file of rules.
 {{- /* The image of an operator: root, operator. A digest comes before a tag. */ -}}
 {{- define "ameide.image" -}}
 {{- $image := .operator.image -}}
-{{- $registry := $image.registry | default .root.Values.image.registry -}}
+{{- $registry := $image.registry | default (.root.Values.global | default dict).imageRegistry | default .root.Values.image.registry -}}
 {{- $repository := ternary (printf "%s/%s" $registry $image.repository) $image.repository (ne $registry "") -}}
 {{- if $image.digest -}}
 {{- printf "%s@%s" $repository $image.digest -}}
 {{- else -}}
 {{- printf "%s:%s" $repository ($image.tag | default .root.Chart.AppVersion) -}}
 {{- end -}}
+{{- end -}}
+
+{{- /* The pull Secrets of an operator's pods, as a YAML list of names: root, operator. */ -}}
+{{- define "ameide.pullSecrets" -}}
+{{- $names := concat .root.Values.image.pullSecrets (.operator.image.pullSecrets | default list) -}}
+{{- range (.root.Values.global | default dict).imagePullSecrets -}}
+{{- $names = append $names (ternary . (get (ternary dict . (kindIs "string" .)) "name") (kindIs "string" .)) -}}
+{{- end -}}
+{{- toYaml (uniq $names) -}}
 {{- end -}}
 
 {{- /* The settings file of an operator: root, operator. What the chart itself has to know is set from its values. */ -}}

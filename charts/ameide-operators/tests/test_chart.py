@@ -94,6 +94,27 @@ REFUSED = {
     "replicas without election": ("settings.leaderElection.enabled=false", "2 replicas without leader election"),
     "a setting that is the chart's": ("settings.http.port=1", "use the chart's own port"),
     "watching by settings": ("operators.domain.settings.watch.namespaces={a}", "use watch.namespaces"),
+    "definitions alone, and not at all": ("crds.only=true,crds.enabled=false", "set one of the two"),
+    "two monitors": (
+        "metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true",
+        "each pod would be counted twice",
+    ),
+    "alerts about nothing": ("alerts.enabled=true", "alerts.enabled needs the metrics of a monitor"),
+    "a dashboard of nothing": ("dashboard.enabled=true", "dashboard.enabled needs the metrics of a monitor"),
+    "an alert that there is not": ("alerts.disabled={AmeideMissing}", "AmeideMissing, which is no alert of this chart"),
+    "an image policy without rules": ("admission.imagePolicy=true", "has no rules to go by"),
+    "writers that are nobody": ("admission.specWriters.enabled=true", "enabled for nobody"),
+    "a mount of no volume": (
+        "operators.domain.volumeMounts[0].name=a,operators.domain.volumeMounts[0].mountPath=/a",
+        "operators.domain.volumeMounts names the volume a",
+    ),
+    "a volume of the chart's name": ("defaults.volumes[0].name=tmp", "the name tmp is the chart's own"),
+    "a variable that is the chart's": ("defaults.env[0].name=POD_NAME", "POD_NAME is set by the chart"),
+    "a label by which pods are selected": (
+        "defaults.podLabels.app\\.kubernetes\\.io/name=a",
+        "selects its pods by app.kubernetes.io/name",
+    ),
+    "a runbook's address with a slash": ("alerts.runbookUrl=https://example.org/", "/alerts/runbookUrl"),
 }
 
 
@@ -136,6 +157,94 @@ def test_definitions_are_rendered_as_generated() -> None:
         }
     kept = [found["metadata"].get("annotations") or {} for found in objects(template("--set", "crds.keep=false"))]
     assert not any("helm.sh/resource-policy" in annotations for annotations in kept)
+
+
+def test_a_release_of_the_definitions_alone() -> None:
+    kinds = {found["kind"] for found in objects(template("--set", "crds.only=true"))}
+    assert kinds == {"CustomResourceDefinition"}
+    everything = template("--values", str(CASES[0]), "--set", "crds.only=true,crds.enabled=true,extraObjects=null")
+    assert {found["kind"] for found in objects(everything)} == {"CustomResourceDefinition"}
+    result = helm("install", "crds", str(CHART), "--dry-run=client", "--set", "crds.only=true", "--namespace", "crds")
+    assert result.returncode == 0, result.stderr
+    assert "nothing but the custom resource definitions" in result.stdout
+
+
+EXAMPLES = sorted((CHART.parents[1] / "examples" / "values").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("values", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_are_accepted_and_each_is_what_it_says(values: Path) -> None:
+    found = objects(template("--values", str(values)))
+    replicas = {each["spec"]["replicas"] for each in found if each["kind"] == "Deployment"}
+    assert replicas == {{"dev": 1, "staging": 2, "production": 3}[values.stem]}
+    rules_found = [each for each in found if each["kind"] == "PrometheusRule"]
+    assert bool(rules_found) is (values.stem != "dev")
+    policies = [each["metadata"]["name"] for each in found if each["kind"] == "ValidatingAdmissionPolicy"]
+    assert any(name.endswith("spec-writers") for name in policies) is (values.stem == "production")
+
+
+def test_there_is_an_example_for_each_environment() -> None:
+    assert [path.stem for path in EXAMPLES] == ["dev", "production", "staging"]
+
+
+@pytest.mark.parametrize(
+    ("values", "image", "secrets"),
+    [
+        ("image.registry=a.example", "a.example/ameide/domain-operator:0.1.0", []),
+        ("global.imageRegistry=b.example,image.registry=a.example", "b.example/ameide/domain-operator:0.1.0", []),
+        (
+            "global.imageRegistry=b.example,operators.domain.image.registry=c.example",
+            "c.example/ameide/domain-operator:0.1.0",
+            [],
+        ),
+        (
+            "image.pullSecrets={a},operators.domain.image.pullSecrets={c},global.imagePullSecrets={b,a}",
+            "ghcr.io/ameide/domain-operator:0.1.0",
+            ["a", "c", "b"],
+        ),
+        ("global.imagePullSecrets[0].name=b", "ghcr.io/ameide/domain-operator:0.1.0", ["b"]),
+    ],
+)
+def test_where_images_come_from(values: str, image: str, secrets: list[str]) -> None:
+    found = objects(template("--set", values))
+    pods = [
+        each["spec"]["template"]["spec"]
+        for each in found
+        if each["kind"] == "Deployment" and each["metadata"]["name"].endswith("-domain")
+    ]
+    assert pods[0]["containers"][0]["image"] == image
+    assert [secret["name"] for secret in pods[0].get("imagePullSecrets", [])] == secrets
+
+
+def test_notes_tell_the_next_step() -> None:
+    def notes(*arguments: str) -> str:
+        result = helm("install", "ameide-operators", str(CHART), "--dry-run=client", "-n", "ameide-system", *arguments)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.partition("NOTES:")[2]
+
+    plain = notes()
+    assert "rollout status deployment/ameide-operators-agent deployment/ameide-operators-domain" in plain
+    assert "settings.images.allowed" in plain
+    assert "ConfigMap agent-policy" in plain
+    told = notes("--set", "settings.images.allowed={ghcr.io/ameide/*}", "--set", "agentPolicy.text=a: b")
+    assert "settings.images.allowed" not in told
+    assert "ConfigMap agent-policy" not in told
+    assert "argocd" in notes("--set", "admission.specWriters.enabled=true,admission.specWriters.users={argocd}")
+
+
+def test_the_readme_tells_every_value() -> None:
+    """`make generate` writes the table; this is that it is whole."""
+    readme = (CHART / "README.md").read_text()
+
+    def leaves(node: Any, path: str) -> list[str]:
+        if not isinstance(node, dict) or not node:
+            return [path]
+        return [leaf for key, child in node.items() for leaf in leaves(child, f"{path}.{key}" if path else key)]
+
+    told = set(re.findall(r"^\| `([^`]+)` \|", readme, flags=re.MULTILINE))
+    for leaf in leaves(yaml.safe_load((CHART / "values.yaml").read_text()), ""):
+        parts = leaf.split(".")
+        assert told & {".".join(parts[:end]) for end in range(1, len(parts) + 1)}, f"{leaf}: run make generate"
 
 
 def rules(found: list[dict[str, Any]], kind: str, namespace: str | None = None) -> set[tuple[str, str, str]]:
@@ -189,11 +298,11 @@ def test_an_operator_has_all_that_the_chart_needs_of_it(key: str) -> None:
 
 def test_policy_of_agents_is_where_their_operator_reads_it() -> None:
     """Its ConfigMap is the chart's or somebody else's, may come later, and lies where settings say by default."""
-    text = "version: policy.ameide.io/v1\ntiers: {}\nmodels: []\nproviders: {}\n"
-    found = objects(template("--set-string", f"agentPolicy.text={text.replace('{', '').replace('}', '')}"))
+    text = "version: policy.ameide.io/v1\nmodels: []\n"
+    found = objects(template("--set-string", f"agentPolicy.text={text}"))
     made = [each for each in found if each["kind"] == "ConfigMap" and "policy.yaml" in each["data"]]
     assert [each["metadata"]["name"] for each in made] == ["agent-policy"]
-    assert made[0]["data"]["policy.yaml"].startswith("version: policy.ameide.io/v1\n")
+    assert made[0]["data"]["policy.yaml"].strip() == text.strip()
     assert not [each for each in objects(template()) if "policy.yaml" in (each.get("data") or {})]
     (deployment,) = (
         each
@@ -239,7 +348,7 @@ def test_no_wildcards_and_no_power_over_roles(values: Path) -> None:
     assert not {verb for _, _, verb in granted} & {"escalate", "bind", "impersonate"}
 
 
-@pytest.mark.parametrize("values", CASES, ids=lambda path: path.name.removesuffix(".values.yaml"))
+@pytest.mark.parametrize("values", [*CASES, *EXAMPLES], ids=lambda path: path.name.removesuffix(".yaml"))
 def test_rendered_settings_are_settings(values: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Each operator reads the file that the chart writes for it."""
     found = objects(template("--values", str(values)))

@@ -18,6 +18,8 @@ from ameide_dev.client import ApiError, KubeClient, UnknownKindError
 from ameide_dev.platform import Platform
 
 if TYPE_CHECKING:
+    from ameide_dev.gateway import GatewayStandIn
+    from ameide_dev.grantsservice import GrantsService
     from ameide_dev.keycloak_realm import Realm
     from ameide_dev.keycloak_shared import SharedKeycloak
     from ameide_dev.temporal import TemporalServer
@@ -48,6 +50,24 @@ def platform() -> Iterator[Platform]:
 def kube(platform: Platform) -> KubeClient:
     """A client with all rights on the platform's cluster."""
     return platform.client
+
+
+@pytest.fixture
+def gateway(kube: KubeClient) -> Iterator[GatewayStandIn]:
+    """The gateway controller, at work while the test runs; what a test ordered of it ends with the test."""
+    from ameide_dev.gateway import GatewayStandIn
+
+    with GatewayStandIn(kube) as running:
+        yield running
+
+
+@pytest.fixture
+def grants_service() -> Iterator[GrantsService]:
+    """A grants service of the test's own; it asks for its `token`."""
+    from ameide_dev.grantsservice import GrantsService
+
+    with GrantsService(secrets.token_urlsafe(16)) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,211 @@
+"""Credentials: fetched by external-secrets or made by others, waited for with all their keys, rotated, never shown."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from typing import Any
+
+import pytest
+from agents import CHILD, SUBJECT, Agents, Around
+
+from ameide_dev.client import KubeClient
+from ameide_dev.externalsecrets import ExternalSecrets
+from ameide_dev.operators import OperatorProcess
+from ameide_dev.pytest_plugin import NamespaceMaker
+from ameide_dev.testing.subject import StartOperator
+from ameide_dev.testing.waiting import never, until
+
+OPENAI: dict[str, Any] = {"model": {"provider": "openai", "name": "gpt-5"}}
+TARGET = f"{CHILD}-openai"
+ESO = "external-secrets.io/v1"
+
+
+def say(agents: Agents, status: str, message: str) -> None:
+    """Write the ExternalSecret's condition Ready, as external-secrets would."""
+    condition = {
+        "type": "Ready",
+        "status": status,
+        "reason": "SecretSynced" if status == "True" else "SecretSyncedError",
+        "message": message,
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    agents.kube.patch_status(ESO, "ExternalSecret", TARGET, {"conditions": [condition]}, agents.namespace)
+
+
+def key(agents: Agents) -> str:
+    """Where the policy has the store looked for the credential."""
+    return f"{agents.namespace}/openai"
+
+
+def test_agent_waits_for_its_credential_and_gets_it_as_a_file(agents: Agents, store: ExternalSecrets) -> None:
+    """Nothing runs before the Secret is there with its key; what external-secrets says is passed on."""
+    store.pause()
+    agents.create(**OPENAI)
+    agents.until("SecretsReady", "False", reason="SecretsSyncing")
+    store.resume()
+    store.fail("denied")
+    agent = agents.until("SecretsReady", "False", reason="SecretNotSynced")
+    assert "permission denied" in agent["status"]["blocker"]["message"]
+    store.heal()
+    store.put(key(agents), {"another": "x"})
+
+    def told() -> bool:
+        return "property apiKey does not exist" in agents.condition("SecretsReady").get("message", "")
+
+    until("the property is missed", told)
+    assert agents.pods() == []
+    store.put(key(agents), {"apiKey": "sk-one-0123456789abcdef"})
+    agents.ready()
+    pod = agents.deployment()["spec"]["template"]["spec"]
+    volume = next(each for each in pod["volumes"] if each["name"] == "credentials")
+    assert volume["projected"]["sources"] == [
+        {"secret": {"name": TARGET, "items": [{"key": "api-key", "path": "openai/api-key"}]}}
+    ]
+    mount = next(each for each in agents.container()["volumeMounts"] if each["name"] == "credentials")
+    assert (mount["mountPath"], mount["readOnly"]) == ("/etc/ameide/credentials", True)
+    (value,) = agents.grants()["credentials"]["openai"]["values"]
+    assert value == {"key": "api-key", "file": "/etc/ameide/credentials/openai/api-key"}
+
+
+def test_rotated_credential_rolls_the_pods_once(agents: Agents, store: ExternalSecrets) -> None:
+    """A new value rolls them; another label does not, nor that the store is down, nor that the Secret is gone."""
+    store.put(key(agents), {"apiKey": "sk-one-0123456789abcdef"})
+    agents.create(**OPENAI)
+    agents.ready()
+    before = agents.uids()
+    store.put(key(agents), {"apiKey": "sk-two-0123456789abcdef"})
+    agents.wait_rolled(before)
+    agents.ready()
+    before = agents.uids()
+    generation = agents.deployment()["metadata"]["generation"]
+    agents.kube.merge_patch("v1", "Secret", TARGET, {"metadata": {"labels": {"colour": "red"}}}, agents.namespace)
+    never("pods roll", lambda: agents.uids() != before, 1.5)
+    assert agents.deployment()["metadata"]["generation"] == generation
+    store.fail("unavailable")
+    agents.until("SecretsReady", reason="SecretNotSynced")
+    assert agents.condition("Degraded")["status"] == "True"
+    assert agents.condition("Ready")["status"] == "True"
+    store.pause()
+    agents.kube.delete("v1", "Secret", TARGET, agents.namespace)
+    agents.until("SecretsReady", "False")
+    never("pods roll", lambda: agents.uids() != before, 1.5)
+    store.heal()
+    store.resume()
+    agents.ready()
+    assert agents.uids() == before
+
+
+def test_external_secret_goes_with_the_need_for_it(agents: Agents, store: ExternalSecrets) -> None:
+    store.put(key(agents), {"apiKey": "sk-one-0123456789abcdef"})
+    agents.create(**OPENAI)
+    agents.ready()
+    agents.patch(model={"provider": "echo", "name": "parrot-1"})
+    agents.kube.wait_gone(ESO, "ExternalSecret", TARGET, agents.namespace, timeout=20)
+    agents.kube.wait_gone("v1", "Secret", TARGET, agents.namespace, timeout=20)
+    agents.ready()
+    assert "credentials" not in {each["name"] for each in agents.deployment()["spec"]["template"]["spec"]["volumes"]}
+
+
+def test_secret_of_somebody_else_is_waited_for_and_read_into_a_variable(agents: Agents) -> None:
+    """`secretName` of the policy: missing, lacking its key, there; the variable is the policy's, not the author's."""
+    agents.tool("ledger")
+    agents.create(**agents.uses({"domain": "ledger"}))
+    agent = agents.until("SecretsReady", "False", reason="SecretNotFound")
+    assert "coder-ledger" in agent["status"]["blocker"]["message"]
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "coder-ledger", "namespace": agents.namespace}}
+    agents.kube.create({**secret, "stringData": {"other": "x"}})
+    agents.until("SecretsReady", "False", reason="SecretKeyMissing", timeout=40)
+    value = base64.b64encode(b"ledger-token-0123456789").decode()
+    agents.kube.merge_patch("v1", "Secret", "coder-ledger", {"data": {"token": value}}, agents.namespace)
+    agents.ready(timeout=60)
+    variable = next(each for each in agents.container()["env"] if each["name"] == "LEDGER_TOKEN")
+    assert variable["valueFrom"]["secretKeyRef"] == {"name": "coder-ledger", "key": "token"}
+    assert agents.kube.get("v1", "Secret", "coder-ledger", agents.namespace)["metadata"].get("ownerReferences") is None
+
+
+def test_no_store_in_the_settings_is_said(
+    kube: KubeClient, make_namespace: NamespaceMaker, around: Around, start_operator: StartOperator
+) -> None:
+    agents = Agents(kube, make_namespace("own-nostore"), around)
+    agents.publish()
+    start_operator("own-nostore", **{**around.settings(), "AMEIDE_SECRET_STORE__NAME": ""})
+    agents.create(**OPENAI)
+    agent = agents.until("SecretsReady", "False", reason="SecretStoreNotConfigured")
+    assert "secretStore.name" in agent["status"]["blocker"]["remedy"]
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["accepted", "refused"])
+def test_nothing_secret_appears_anywhere(
+    kube: KubeClient,
+    make_namespace: NamespaceMaker,
+    around: Around,
+    start_operator: StartOperator,
+    store: ExternalSecrets,
+    refused: bool,
+) -> None:
+    """Neither credentials nor tokens: in no log, metric, event, status or object but the Secret itself."""
+    agents = Agents(kube, make_namespace("own-secret"), around)
+    agents.publish()
+    token_file = around.token_file.with_name(f"token-{secrets.token_hex(3)}")
+    token = "wrong-" + secrets.token_hex(16) if refused else around.token_file.read_text()
+    token_file.write_text(token)
+    operator = start_operator(
+        "own-secret",
+        **{
+            **around.settings(),
+            "AMEIDE_TRANSFORMATION__TOKEN_FILE": str(token_file),
+            "AMEIDE_LOG_LEVEL": "debug",
+        },
+    )
+    credential, ledger = f"sk-{secrets.token_hex(16)}", f"ledger-{secrets.token_hex(16)}"
+    metadata = {"name": "coder-ledger", "namespace": agents.namespace}
+    kube.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"token": ledger}})
+    agents.tool("ledger")
+    store.put(key(agents), {"apiKey": credential})
+    agents.create(**OPENAI, **agents.uses({"domain": "ledger"}))
+    if refused:
+        agents.until("DefinitionResolved", "False", reason="TransformationRefused")
+    else:
+        agents.ready(timeout=40)
+        store.pause()
+        say(agents, "False", f"the store said: the key {credential} is revoked")
+        agents.until("SecretsReady", reason="SecretNotSynced")  # there, and cannot be renewed
+        assert "is revoked" in agents.condition("SecretsReady")["message"]
+    found = [
+        place for place, text in places(agents, operator).items() for one in (token, credential, ledger) if one in text
+    ]
+    assert found == []
+
+
+def places(agents: Agents, operator: OperatorProcess) -> dict[str, str]:
+    """Wherever people and programs look, as text."""
+    texts = {"log": operator.logs, "metrics": operator.metrics()}
+    for api_version, kind in (
+        ("ameide.io/v1", "Agent"),
+        ("v1", "Event"),
+        ("v1", "ConfigMap"),
+        ("v1", "Pod"),
+        ("apps/v1", "Deployment"),
+        ("apps/v1", "ControllerRevision"),
+    ):
+        texts[kind] = json.dumps(agents.kube.list(api_version, kind, agents.namespace))
+    assert texts["log"]
+    return texts
+
+
+def test_operator_may_not_write_secrets(operator: OperatorProcess, kube: KubeClient, namespace: str) -> None:
+    """Its own account is refused by the API server, for it has no such right."""
+    for verb, expected in (("get", True), ("list", True), ("create", False), ("patch", False), ("delete", False)):
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "metadata": {},
+            "spec": {
+                "user": operator.user,
+                "resourceAttributes": {"namespace": namespace, "verb": verb, "resource": "secrets"},
+            },
+        }
+        assert kube.create(review)["status"]["allowed"] is expected, verb
+    assert operator.service_account == f"ameide-operators-{SUBJECT.operator}"

@@ -116,6 +116,23 @@ class Reason(StrEnum):
     RuntimeReady = "RuntimeReady"
     RuntimeOutdated = "RuntimeOutdated"
 
+    # UISurface
+    RouteAccepted = "RouteAccepted"
+    RoutePending = "RoutePending"
+    RouteRejected = "RouteRejected"
+    RouteConflict = "RouteConflict"
+    HostNotPermitted = "HostNotPermitted"
+    AuthConfigured = "AuthConfigured"
+    AuthPending = "AuthPending"
+    AuthPolicyRejected = "AuthPolicyRejected"
+    AuthModeNotSupported = "AuthModeNotSupported"
+    KeycloakConnectionUnknown = "KeycloakConnectionUnknown"
+    KeycloakUnavailable = "KeycloakUnavailable"
+    KeycloakRefused = "KeycloakRefused"
+    ClientConflict = "ClientConflict"
+    ScopeNotFound = "ScopeNotFound"
+    ClientLeftBehind = "ClientLeftBehind"
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -490,5 +507,65 @@ CATALOGUE: Final[Mapping[Reason, Explanation]] = {
     Reason.RuntimeOutdated: Explanation(
         "Some pods still run an older definition or older grants.",
         "Wait for the rollout; `WorkloadReady` says how far it is.",
+    ),
+    Reason.RouteAccepted: Explanation(
+        "The gateway, or the ingress controller, serves the route.",
+        "",
+    ),
+    Reason.RoutePending: Explanation(
+        "The route is being made, or nobody serves it yet.",
+        "Wait; if it stays, see that the Gateway, listener or ingress class of the operator's settings exists.",
+    ),
+    Reason.RouteRejected: Explanation(
+        "The gateway refuses the route; the message quotes it.",
+        "Mend what the message names: the Gateway's listeners and allowed routes, or `spec.host`.",
+    ),
+    Reason.RouteConflict: Explanation(
+        "Another UISurface had the host, or the host and path, before this one.",
+        "Choose another host or path, or delete the other one; this one takes over by itself.",
+    ),
+    Reason.HostNotPermitted: Explanation(
+        "The operator's settings bind the host to other namespaces.",
+        "Choose another host, or have `routing.hosts` of the settings changed.",
+    ),
+    Reason.AuthConfigured: Explanation(
+        "The client in Keycloak, its Secret and, with a gateway, its policy are in place.",
+        "",
+    ),
+    Reason.AuthPending: Explanation(
+        "The client in Keycloak, its Secret or the gateway's policy is being made.",
+        "Wait; the message names what is missing.",
+    ),
+    Reason.AuthPolicyRejected: Explanation(
+        "Envoy Gateway refuses the SecurityPolicy; requests are answered with 500 until it is mended.",
+        "Mend what the message quotes; most often it is the issuer or an endpoint of the Keycloak connection.",
+    ),
+    Reason.AuthModeNotSupported: Explanation(
+        "An Ingress cannot log users in: only `Application` and `public` go with it.",
+        "Set `spec.auth.mode: Application`, or have `routing.kind: HTTPRoute` set in the settings.",
+    ),
+    Reason.KeycloakConnectionUnknown: Explanation(
+        "The operator's settings have no Keycloak connection of the name in `spec.auth.connection` for this namespace.",
+        "Use one that there is, or have it added to `keycloak.connections`.",
+    ),
+    Reason.KeycloakUnavailable: Explanation(
+        "Keycloak does not answer; what is set up goes on working as far as Keycloak lets it.",
+        "It is tried again by itself; see the server, and the connection in the operator's settings.",
+    ),
+    Reason.KeycloakRefused: Explanation(
+        "Keycloak has no such realm, or refuses the operator's service account.",
+        "Mend the connection in the operator's settings, or give its service account the roles in the docs.",
+    ),
+    Reason.ClientConflict: Explanation(
+        "A client, scope or role of the wanted name exists in Keycloak and is not ours; it is not touched.",
+        "Do what the message says: rename or delete it, or list it in the settings.",
+    ),
+    Reason.ScopeNotFound: Explanation(
+        "A client scope that settings name is not in the realm.",
+        "Create it in the realm, or correct `keycloak.baseScopes` or `keycloak.existingScopes`.",
+    ),
+    Reason.ClientLeftBehind: Explanation(
+        "The UISurface is gone, but its client in Keycloak could not be removed.",
+        "Delete the client by hand, or create a UISurface of the same namespace and name, which takes it over.",
     ),
 }

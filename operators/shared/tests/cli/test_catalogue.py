@@ -27,6 +27,8 @@ GOOD_NEWS = {
     Reason.SecretsReady,
     Reason.GrantsReady,
     Reason.RuntimeReady,
+    Reason.RouteAccepted,
+    Reason.AuthConfigured,
     Reason.NoFailure,
     Reason.ScaledToZero,
 }

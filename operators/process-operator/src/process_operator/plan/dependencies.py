@@ -1,52 +1,30 @@
-"""Is everything there that the process calls: each Domain and Agent exists, may be referred to, and is Ready."""
+"""What a process calls, by its spec: Domains and Agents, as bindings of its definition may name them."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
-from ameide_shared.builders.networkpolicy import primitive_egress
-from ameide_shared.kube.resources import AGENT, DOMAIN, Manifest, ObjectKey, ResourceType
-from ameide_shared.reasons import Reason
-from ameide_shared.stages import Stage, State, done
-from ameide_shared.tenancy import reference_problem
-from ameide_shared.vocabulary import ANNOTATION_ALLOWED_NAMESPACES
+from ameide_shared.compile.dependencies import DEPENDENCIES_READY, Reference, egress_to, projection, stage_of
+from ameide_shared.compile.dependencies import references_of as _references_of
+from ameide_shared.kube.resources import AGENT, DOMAIN
+from ameide_shared.stages import Stage
 from process_operator.bpmn import Dependencies
 from process_operator.plan.context import Context
 from process_operator.spec import ProcessSpec
 
-DEPENDENCIES_READY: Final = "DependenciesReady"
-_FIELDS: Final = ((DOMAIN, "domains"), (AGENT, "agents"))
+__all__ = ["DEPENDENCIES_READY", "Reference", "declared", "dependencies_stage", "egress", "projection", "references"]
 
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """One entry of spec.dependencies: where it stands, as it is written, and what it means."""
-
-    field: str
-    written: str
-    resource: ResourceType
-    key: ObjectKey
-
-    def __str__(self) -> str:
-        return f"{self.resource.kind} {self.key}"
-
-    @property
-    def title(self) -> str:
-        """As bindings name it: `domain/sales`, `domain/shop/sales`."""
-        return f"{self.resource.kind.lower()}/{self.written}"
+_ALWAYS: Final = frozenset({DOMAIN})
 
 
 def references(spec: ProcessSpec, namespace: str) -> list[Reference]:
     """What spec.dependencies refers to, in order."""
-    found = []
-    for resource, field in _FIELDS:
-        for index, entry in enumerate(getattr(spec.dependencies, field)):
-            where, _, name = entry.name.rpartition("/")
-            path = f"spec.dependencies.{field}[{index}]"
-            found.append(Reference(path, entry.name, resource, ObjectKey(where or namespace, name)))
-    return found
+    wanted = spec.dependencies
+    groups = (
+        (DOMAIN, "domains", [entry.name for entry in wanted.domains]),
+        (AGENT, "agents", [entry.name for entry in wanted.agents]),
+    )
+    return _references_of(groups, namespace)
 
 
 def declared(spec: ProcessSpec, namespace: str) -> Dependencies:
@@ -60,94 +38,9 @@ def declared(spec: ProcessSpec, namespace: str) -> Dependencies:
 
 def dependencies_stage(ctx: Context) -> Stage:
     """Done, or the first kind of trouble with all that have it."""
-    troubles: dict[Reason, list[tuple[Reference, str, str]]] = {}
-    wanted = references(ctx.spec, ctx.primitive.namespace)
-    for reference in wanted:
-        trouble = _trouble(ctx, reference)
-        if trouble is not None:
-            reason, message, remedy = trouble
-            troubles.setdefault(reason, []).append((reference, message, remedy))
-    for reason in (Reason.ReferenceNotPermitted, Reason.DependencyNotFound, Reason.DependencyNotReady):
-        found = troubles.get(reason)
-        if found:
-            return Stage(
-                DEPENDENCIES_READY,
-                State.WAITING,
-                reason,
-                "; ".join(message for _, message, _ in found),
-                object=str(found[0][0]),
-                remedy="; ".join(dict.fromkeys(remedy for _, _, remedy in found)),
-            )
-    if not wanted:
-        return done(DEPENDENCIES_READY, Reason.NotRequired, "spec.dependencies is empty")
-    return done(DEPENDENCIES_READY, Reason.DependenciesReady)
+    return stage_of(ctx, references(ctx.spec, ctx.primitive.namespace), _ALWAYS)
 
 
 def egress(ctx: Context) -> list[dict[str, Any]]:
     """Ways to the dependencies that may be referred to."""
-    return [
-        primitive_egress(reference.resource.kind.lower(), reference.key.name, reference.key.namespace)
-        for reference in references(ctx.spec, ctx.primitive.namespace)
-        if _permitted(ctx, reference)
-    ]
-
-
-def projection(manifest: Manifest) -> Hashable:
-    """What of a dependency concerns those that depend on it: a change of anything else wakes nobody."""
-    metadata = manifest["metadata"]
-    consent = (metadata.get("annotations") or {}).get(ANNOTATION_ALLOWED_NAMESPACES)
-    return metadata.get("uid"), bool(metadata.get("deletionTimestamp")), consent, _ready(manifest), _why(manifest)
-
-
-def _permitted(ctx: Context, reference: Reference) -> bool:
-    """Whether the way to a dependency is open: those in other namespaces must exist and consent."""
-    if reference.key.namespace == ctx.primitive.namespace:
-        return True
-    live = ctx.observed.objects.get(reference.resource, reference.key.namespace, reference.key.name)
-    return (
-        live is not None and reference_problem(ctx.primitive.namespace, live, ctx.settings.references.allowed) is None
-    )
-
-
-def _trouble(ctx: Context, reference: Reference) -> tuple[Reason, str, str] | None:
-    live = ctx.observed.objects.get(reference.resource, reference.key.namespace, reference.key.name)
-    if live is None:
-        missing = (
-            ""
-            if reference.resource is DOMAIN or reference.resource in ctx.observed.apis
-            else (f", as this cluster knows no {reference.resource.kind}s at all")
-        )
-        return (
-            Reason.DependencyNotFound,
-            f"{reference.field}: {reference} does not exist{missing}",
-            "create what is missing, or correct the name",
-        )
-    problem = reference_problem(ctx.primitive.namespace, live, ctx.settings.references.allowed, field=reference.field)
-    if problem is not None:
-        return Reason.ReferenceNotPermitted, problem.message, problem.remedy
-    if not _ready(live):
-        why = _why(live)
-        return (
-            Reason.DependencyNotReady,
-            f"{reference} is not Ready{f': {why}' if why else ''}",
-            "see what it says of itself with kubectl describe",
-        )
-    return None
-
-
-def _condition(manifest: Manifest) -> Mapping[str, Any]:
-    conditions = (manifest.get("status") or {}).get("conditions") or ()
-    return next((c for c in conditions if c.get("type") == "Ready"), {})
-
-
-def _ready(manifest: Manifest) -> bool:
-    """Whether a resource says of its current spec that it is Ready."""
-    ready, generation = _condition(manifest), manifest["metadata"].get("generation")
-    current = ready.get("observedGeneration", generation) == generation
-    return ready.get("status") == "True" and current and not manifest["metadata"].get("deletionTimestamp")
-
-
-def _why(manifest: Manifest) -> str:
-    """The reason that a resource gives for not being Ready."""
-    ready = _condition(manifest)
-    return str(ready.get("reason", "")) if ready.get("status") != "True" else ""
+    return egress_to(ctx, references(ctx.spec, ctx.primitive.namespace))

@@ -21,9 +21,12 @@ from ameide_shared.kube.resources import (
     CNPG_DATABASE_ROLE,
     DEPLOYMENT,
     EXTERNAL_SECRET,
+    HTTP_ROUTE,
+    INGRESS,
     JOB,
     SCALED_OBJECT,
     SECRET,
+    SECURITY_POLICY,
     WORKER_DEPLOYMENT,
     Manifest,
     ObjectKey,
@@ -295,12 +298,32 @@ def _ready(manifest: Manifest, _objects: _Objects, _now: datetime) -> dict[str, 
     return {"conditions": [{"type": "Ready", "status": "True", "observedGeneration": generation}]}
 
 
+def _routed(manifest: Manifest, _objects: _Objects, _now: datetime) -> dict[str, Any]:
+    """What a gateway says of a route, to each of its parents."""
+    told = {"status": "True", "observedGeneration": manifest["metadata"].get("generation", 1)}
+    conditions = [{"type": "Accepted", **told}, {"type": "ResolvedRefs", **told}]
+    return {"parents": [{"parentRef": dict(ref), "conditions": conditions} for ref in manifest["spec"]["parentRefs"]]}
+
+
+def _guarded(manifest: Manifest, _objects: _Objects, _now: datetime) -> dict[str, Any]:
+    """What a gateway says of a policy, to what it is attached to."""
+    told = {"type": "Accepted", "status": "True", "observedGeneration": manifest["metadata"].get("generation", 1)}
+    return {"ancestors": [{"ancestorRef": dict(ref), "conditions": [told]} for ref in manifest["spec"]["targetRefs"]]}
+
+
+def _addressed(_manifest: Manifest, _objects: _Objects, _now: datetime) -> dict[str, Any]:
+    return {"loadBalancer": {"ingress": [{"hostname": "ingress.invalid"}]}}
+
+
 _SETTLED: Final[Mapping[ResourceType, Callable[[Manifest, _Objects, datetime], dict[str, Any]]]] = {
     DEPLOYMENT: _deployment,
     JOB: _job,
     CNPG_DATABASE: _cnpg,
     CNPG_DATABASE_ROLE: _cnpg,
     EXTERNAL_SECRET: _ready,
+    HTTP_ROUTE: _routed,
+    INGRESS: _addressed,
+    SECURITY_POLICY: _guarded,
     SCALED_OBJECT: _ready,
     WORKER_DEPLOYMENT: _ready,
 }

@@ -77,12 +77,17 @@ SCALED_OBJECT = ResourceType("keda.sh", "v1alpha1", "ScaledObject", "scaledobjec
 TRIGGER_AUTHENTICATION = ResourceType("keda.sh", "v1alpha1", "TriggerAuthentication", "triggerauthentications")
 TEMPORAL_CONNECTION = ResourceType("temporal.io", "v1alpha1", "Connection", "connections")
 WORKER_DEPLOYMENT = ResourceType("temporal.io", "v1alpha1", "WorkerDeployment", "workerdeployments")
+HTTP_ROUTE = ResourceType("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes")
+GATEWAY = ResourceType("gateway.networking.k8s.io", "v1", "Gateway", "gateways")
+REFERENCE_GRANT = ResourceType("gateway.networking.k8s.io", "v1beta1", "ReferenceGrant", "referencegrants")
+SECURITY_POLICY = ResourceType("gateway.envoyproxy.io", "v1alpha1", "SecurityPolicy", "securitypolicies")
 
 # Not of any API server: what systems outside the cluster know, as documents that `render` reads from files.
 PROCESS_DEFINITION = ResourceType("transformation.ameide.io", "v1", "ProcessDefinition", "processdefinitions")
 AGENT_DEFINITION = ResourceType("transformation.ameide.io", "v1", "AgentDefinition", "agentdefinitions")
 TASK_QUEUE = ResourceType("temporal.ameide.io", "v1", "TaskQueue", "taskqueues")
 AGENT_POLICY = ResourceType("policy.ameide.io", "v1", "AgentPolicy", "agentpolicies")
+KEYCLOAK_CLIENT = ResourceType("keycloak.ameide.io", "v1", "KeycloakClient", "keycloakclients")
 
 ALL: tuple[ResourceType, ...] = tuple(value for value in list(globals().values()) if isinstance(value, ResourceType))
 

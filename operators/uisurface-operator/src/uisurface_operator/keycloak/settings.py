@@ -6,7 +6,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
+from pydantic.alias_generators import to_camel
 
 from ameide_shared.settings import Seconds, Section, Words
 
@@ -19,6 +20,8 @@ class KeycloakConnectionSettings(Section):
     The service account's client is confidential, and has of the client `realm-management` the roles `manage-clients`
     (clients and client scopes) and `manage-realm` (realm roles behind scopes), and no others.
     """
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
     url: str = Field(description="Base URL of the server, such as https://login.ameide.com.")
     realm: str = Field(min_length=1, description="The realm in which clients and scopes are made.")

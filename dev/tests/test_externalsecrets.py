@@ -11,6 +11,7 @@ import pytest
 
 from ameide_dev.client import KubeClient, condition_of
 from ameide_dev.externalsecrets import API, ExternalSecrets
+from ameide_dev.testing.waiting import until
 
 Object = dict[str, Any]
 
@@ -59,6 +60,23 @@ def ready(kube: KubeClient, namespace: str, status: str, name: str = "openai") -
     return condition
 
 
+OTHER = {
+    "apiVersion": "apps/v1",
+    "kind": "ReplicaSet",
+    "name": "other",
+    "uid": "11111111-1111-4111-8111-111111111111",
+    "controller": True,
+}
+
+
+def cause(kube: KubeClient, namespace: str, words: str) -> None:
+    """Wait for the Event that says why an ExternalSecret could not be synced."""
+    until(
+        f"an Event says {words!r}",
+        lambda: any(words in event["message"] for event in kube.list("v1", "Event", namespace)),
+    )
+
+
 def test_an_entry_becomes_a_secret_with_the_labels_of_its_template(
     kube: KubeClient, store: ExternalSecrets, namespace: str
 ) -> None:
@@ -83,38 +101,30 @@ def test_a_rotated_entry_reaches_the_secret(kube: KubeClient, store: ExternalSec
 
 def test_what_is_missing_or_refused_is_said_and_heals(kube: KubeClient, store: ExternalSecrets, namespace: str) -> None:
     kube.create(external_secret(namespace))
-    assert "Secret does not exist" in ready(kube, namespace, "False")["message"]
+    assert ready(kube, namespace, "False")["message"] == "could not get secret data from provider"
+    cause(kube, namespace, "Secret does not exist")
     store.put("acme/openai", {"token": "x"})
-    kube.wait_for(
-        API,
-        "ExternalSecret",
-        "openai",
-        lambda it: "property apiKey" in (condition_of(it, "Ready") or {}).get("message", ""),
-        namespace,
-        timeout=10,
-    )
+    cause(kube, namespace, "property apiKey")
     store.fail("denied")
     store.put("acme/openai", {"apiKey": "first"})
-    kube.wait_for(
-        API,
-        "ExternalSecret",
-        "openai",
-        lambda it: "permission denied" in (condition_of(it, "Ready") or {}).get("message", ""),
-        namespace,
-        timeout=10,
-    )
+    cause(kube, namespace, "permission denied")
     assert kube.find("v1", "Secret", "openai", namespace) is None
     store.heal()
     synced(kube, namespace, "first")
 
 
-def test_a_secret_of_somebody_else_is_not_taken_over(kube: KubeClient, store: ExternalSecrets, namespace: str) -> None:
+def test_a_secret_of_nobody_is_taken_over_and_one_of_another_controller_is_not(
+    kube: KubeClient, store: ExternalSecrets, namespace: str
+) -> None:
     store.put("acme/openai", {"apiKey": "first"})
-    metadata = {"name": "openai", "namespace": namespace}
-    kube.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"api-key": "theirs"}})
-    kube.create(external_secret(namespace))
-    assert "is not this ExternalSecret's" in ready(kube, namespace, "False")["message"]
-    synced(kube, namespace, "theirs")
+    for name, owners in (("openai", []), ("theirs", [OTHER])):
+        metadata = {"name": name, "namespace": namespace, "ownerReferences": owners}
+        kube.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"api-key": "theirs"}})
+        kube.create(external_secret(namespace, name))
+    synced(kube, namespace, "first")
+    ready(kube, namespace, "False", "theirs")
+    cause(kube, namespace, "owned by another controller")
+    synced(kube, namespace, "theirs", "theirs")
 
 
 def test_an_edited_secret_is_brought_back(kube: KubeClient, store: ExternalSecrets, namespace: str) -> None:

@@ -62,6 +62,7 @@ class ExternalSecrets:
         self._retry = retry_seconds
         self._fault: FaultName | None = None
         self._paused = False
+        self._told: dict[str, str] = {}  # by uid: the last cause that an Event told
         self._content: bytes | None = None
         self._queue: WorkQueue[Key] = WorkQueue()
         self._informer = Informer(client, API, "ExternalSecret", lambda _, item: self._queue.add(key_of(item)))
@@ -198,7 +199,8 @@ class ExternalSecrets:
             values = {entry["secretKey"]: self._value(entry["remoteRef"]) for entry in item["spec"].get("data") or ()}
             self._make(item, values)
         except _NotSyncedError as error:
-            self._report(item, "False", "SecretSyncedError", f"could not get secret data from provider: {error}", None)
+            self._report(item, "False", "SecretSyncedError", "could not get secret data from provider", None)
+            self._tell(item, f"could not get secret data from provider: {error}")
             self._queue.add(key, after=self._retry)
             return
         self._report(item, "True", "SecretSynced", "secret synced", _digest(values))
@@ -235,8 +237,10 @@ class ExternalSecrets:
             self._client.create(wanted)
             return
         owners = live["metadata"].get("ownerReferences") or []
-        if not any(one["uid"] == owner["uid"] for one in owners):
-            raise _NotSyncedError(f"target is owned by another: Secret {name} is not this ExternalSecret's")
+        if any(one.get("controller") and one["uid"] != owner["uid"] for one in owners):
+            raise _NotSyncedError(f"target is owned by another controller: Secret {name}")
+        if not owners:
+            live["metadata"]["ownerReferences"] = [owner]  # a Secret of nobody is taken over, as in reality
         labels = {**(live["metadata"].get("labels") or {}), **wanted["metadata"]["labels"]}
         annotations = {**(live["metadata"].get("annotations") or {}), **wanted["metadata"]["annotations"]}
         if (live.get("data"), live["metadata"].get("labels"), live["metadata"].get("annotations")) != (
@@ -246,6 +250,34 @@ class ExternalSecrets:
         ):
             metadata = {**live["metadata"], "labels": labels, "annotations": annotations}
             self._client.replace({**live, "metadata": metadata, "data": wanted["data"]})
+
+    def _tell(self, item: Object, message: str) -> None:
+        """The Event that has the cause, which the condition has not; once for each cause."""
+        metadata = item["metadata"]
+        if self._told.get(metadata["uid"]) == message:
+            return
+        self._told[metadata["uid"]] = message
+        involved = {
+            "apiVersion": API,
+            "kind": "ExternalSecret",
+            **{k: metadata[k] for k in ("name", "namespace", "uid")},
+        }
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._client.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {"generateName": f"{metadata['name']}.", "namespace": metadata["namespace"]},
+                "involvedObject": involved,
+                "type": "Warning",
+                "reason": "UpdateFailed",
+                "message": message,
+                "source": {"component": "external-secrets"},
+                "firstTimestamp": now,
+                "lastTimestamp": now,
+                "count": 1,
+            }
+        )
 
     def _report(self, item: Object, status: str, reason: str, message: str, digest: str | None) -> None:
         metadata = item["metadata"]

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 from agents import CHILD, SUBJECT, Agents, Around
 
+from agent_operator.plan.credentials import target_name
 from ameide_dev.client import KubeClient
 from ameide_dev.externalsecrets import ExternalSecrets
 from ameide_dev.operators import OperatorProcess
 from ameide_dev.pytest_plugin import NamespaceMaker
 from ameide_dev.testing.subject import StartOperator
-from ameide_dev.testing.waiting import never, until
+from ameide_dev.testing.waiting import never
 
 OPENAI: dict[str, Any] = {"model": {"provider": "openai", "name": "gpt-5"}}
-TARGET = f"{CHILD}-openai"
+TARGET = target_name(CHILD, "openai")
 ESO = "external-secrets.io/v1"
 
 
@@ -47,14 +48,12 @@ def test_agent_waits_for_its_credential_and_gets_it_as_a_file(agents: Agents, st
     store.resume()
     store.fail("denied")
     agent = agents.until("SecretsReady", "False", reason="SecretNotSynced")
-    assert "permission denied" in agent["status"]["blocker"]["message"]
+    blocker = agent["status"]["blocker"]
+    assert blocker["message"] == f"ExternalSecret {TARGET}: could not get secret data from provider"
+    assert f"kubectl describe externalsecret {TARGET}" in blocker["remedy"]
     store.heal()
     store.put(key(agents), {"another": "x"})
-
-    def told() -> bool:
-        return "property apiKey does not exist" in agents.condition("SecretsReady").get("message", "")
-
-    until("the property is missed", told)
+    agents.until("SecretsReady", "False", reason="SecretNotSynced")
     assert agents.pods() == []
     store.put(key(agents), {"apiKey": "sk-one-0123456789abcdef"})
     agents.ready()

@@ -46,7 +46,16 @@ _STATES: Final[Mapping[Reason, State]] = {
 
 def secret_name(ctx: Context, needed: NeededCredential) -> str:
     """The Secret that holds a credential: somebody else's, or the target of our ExternalSecret."""
-    return needed.secret_name or f"{ctx.primitive.child_name}-{needed.name}"
+    return needed.secret_name or target_name(ctx.primitive.child_name, needed.name)
+
+
+def target_name(child: str, credential: str) -> str:
+    """The name of an ExternalSecret and of the Secret that it makes.
+
+    external-secrets takes over a Secret of that name that has no controller, values and all, so the name is one that
+    nobody gives to a Secret of theirs.
+    """
+    return f"{child}-{credential}-{hashlib.sha256(f'{child}/{credential}'.encode()).hexdigest()[:8]}"
 
 
 def external_secrets(
@@ -210,7 +219,10 @@ def _trouble(ctx: Context, needed: NeededCredential) -> tuple[Reason, str, str] 
         return Reason.SecretStoreNotConfigured, message, remedy
     problem = _sync_problem(ctx, needed)
     if problem:
-        return Reason.SecretNotSynced, problem, "mend the entry in the secret store, or the store's own access"
+        remedy = (
+            f"its Events name the cause (kubectl describe externalsecret {name} -n {ctx.primitive.namespace}); mend "
+        )
+        return Reason.SecretNotSynced, problem, f"{remedy}the entry in the secret store, or the store's own access"
     return Reason.SecretsSyncing, f"credential {needed.name} of {users} is being fetched from the secret store", ""
 
 

@@ -39,7 +39,7 @@ test: setup ## Run all tests; ARGS goes to pytest
 check: setup ## Look without changing: format, lint, types, import contracts, generated files
 	.venv/bin/ruff format --check $(SOURCES)
 	.venv/bin/ruff check $(SOURCES)
-	.venv/bin/mypy operators/*/src dev/src bench docs examples/*/src
+	.venv/bin/mypy operators/*/src dev/src bench docs $(patsubst %/pyproject.toml,%/src,$(wildcard examples/*/pyproject.toml))
 	.venv/bin/lint-imports
 	$(PYTHON) docs/generate.py --check
 

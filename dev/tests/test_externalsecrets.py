@@ -60,15 +60,6 @@ def ready(kube: KubeClient, namespace: str, status: str, name: str = "openai") -
     return condition
 
 
-OTHER = {
-    "apiVersion": "apps/v1",
-    "kind": "ReplicaSet",
-    "name": "other",
-    "uid": "11111111-1111-4111-8111-111111111111",
-    "controller": True,
-}
-
-
 def cause(kube: KubeClient, namespace: str, words: str) -> None:
     """Wait for the Event that says why an ExternalSecret could not be synced."""
     until(
@@ -117,7 +108,11 @@ def test_a_secret_of_nobody_is_taken_over_and_one_of_another_controller_is_not(
     kube: KubeClient, store: ExternalSecrets, namespace: str
 ) -> None:
     store.put("acme/openai", {"apiKey": "first"})
-    for name, owners in (("openai", []), ("theirs", [OTHER])):
+    other = kube.create(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "other", "namespace": namespace}}
+    )
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "other", "uid": other["metadata"]["uid"]}
+    for name, owners in (("openai", []), ("theirs", [{**owner, "controller": True}])):
         metadata = {"name": name, "namespace": namespace, "ownerReferences": owners}
         kube.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"api-key": "theirs"}})
         kube.create(external_secret(namespace, name))

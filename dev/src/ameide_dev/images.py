@@ -17,6 +17,7 @@ from ameide_dev.postgres import find_binaries
 PREFIX = "hostnode-"
 IMAGES = Path(__file__).parents[2] / "images"
 PROCESS_WORKER = Path(__file__).parents[3] / "examples" / "process-worker" / "src"
+SURFACE = Path(__file__).parents[3] / "examples" / "surface"
 AGENT_RUNTIME = Path(__file__).parents[3] / "examples" / "agent-runtime" / "src"
 
 
@@ -127,6 +128,14 @@ def _agent_runtime(tag: str) -> Image:
     )
 
 
+def _surface(tag: str) -> Image:
+    """The example UISurface, on the machine's Node."""
+    return Image(
+        entrypoint=("node", str(SURFACE / "src" / "main.js")),
+        env={"NODE_OPTIONS": f"--require {IMAGES / 'node' / 'hostnode.cjs'}", "SURFACE_VERSION": tag},
+    )
+
+
 def _echo_model(_: str) -> Image:
     # Which of all addresses a pod's own is, the host node knows.
     return Image(entrypoint=(sys.executable, "-m", "ameide_dev.modelserver"), arguments=("--host", "0.0.0.0"))  # noqa: S104
@@ -155,4 +164,5 @@ _BUILT_IN: Mapping[str, Maker] = {
     "postgres": _postgres,
     "process-worker": _process_worker,
     "python": _python,
+    "surface": _surface,
 }

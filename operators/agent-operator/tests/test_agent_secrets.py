@@ -102,7 +102,8 @@ def test_external_secret_goes_with_the_need_for_it(agents: Agents, store: Extern
     agents.ready()
     agents.patch(model={"provider": "echo", "name": "parrot-1"})
     agents.kube.wait_gone(ESO, "ExternalSecret", TARGET, agents.namespace, timeout=20)
-    agents.kube.wait_gone("v1", "Secret", TARGET, agents.namespace, timeout=20)
+    # The garbage collector looks for new kinds of owners every 30 s.
+    agents.kube.wait_gone("v1", "Secret", TARGET, agents.namespace, timeout=70)
     agents.ready()
     assert "credentials" not in {each["name"] for each in agents.deployment()["spec"]["template"]["spec"]["volumes"]}
 

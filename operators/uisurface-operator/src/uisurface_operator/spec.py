@@ -148,17 +148,6 @@ def _public_is_alone(auth: Auth) -> bool:
     return not auth.public or (auth.mode is None and not auth.scopes)
 
 
-@transition_rule(
-    Auth,
-    cel="self.connection == oldSelf.connection",
-    message="connection cannot change: the client would be left behind in the old realm",
-    remedy="set it back; to move to another realm, delete the UISurface and create it anew",
-    field=".connection",
-)
-def _connection_is_fixed(auth: Auth, old: Auth) -> bool:
-    return auth.connection == old.connection
-
-
 class Dependencies(Model):
     """What the app calls; its SDK configuration has their addresses. Each is a name, or namespace/name."""
 
@@ -210,6 +199,18 @@ class UISurfaceSpec(CommonSpec):
     features: Features = Field(default=Features(), description="Feature flags.")
     security: UISurfaceSecurity = Field(default=UISurfaceSecurity(), description="Identity and network of the pods.")
     rollout: Rollout = Field(default=Rollout(), description="How a new revision replaces the current one.")
+
+
+@transition_rule(
+    UISurfaceSpec,
+    cel="(has(self.auth) && has(self.auth.connection) ? self.auth.connection : 'default')"
+    " == (has(oldSelf.auth) && has(oldSelf.auth.connection) ? oldSelf.auth.connection : 'default')",
+    message="auth.connection cannot change: the client would be left behind in the old realm",
+    remedy="set it back; to move to another realm, delete the UISurface and create it anew",
+    field=".auth",
+)
+def _connection_is_fixed(spec: UISurfaceSpec, old: UISurfaceSpec) -> bool:
+    return spec.auth.connection == old.auth.connection
 
 
 class UISurfaceEndpoints(Endpoints):

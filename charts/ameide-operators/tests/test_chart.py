@@ -169,7 +169,7 @@ def test_a_release_of_the_definitions_alone() -> None:
     assert "nothing but the custom resource definitions" in result.stdout
 
 
-EXAMPLES = sorted((CHART.parents[1] / "examples" / "values").glob("*.yaml"))
+EXAMPLES = sorted((CHART / "examples").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("values", EXAMPLES, ids=lambda path: path.stem)

@@ -77,6 +77,35 @@ def test_two_domains_of_one_namespace_do_not_share_a_database(domains: Domains, 
     assert blocker(domains, "DatabaseConflict", "billing")["object"] == f"Domain {domains.namespace}/orders"
 
 
+@pytest.mark.parametrize(
+    ("make", "free", "found"),
+    [
+        ('CREATE DATABASE "{database}"', 'DROP DATABASE "{database}"', "the database exists"),
+        ('CREATE ROLE "{role}" LOGIN', 'DROP ROLE "{role}"', "the role of the app exists"),
+        ('CREATE ROLE "{role}_owner"', 'DROP ROLE "{role}_owner"', "the role of the owner exists"),
+    ],
+    ids=["database", "role", "owner"],
+)
+def test_what_was_made_by_hand_in_postgresql_is_refused(
+    chart: Platform, domains: Domains, cluster: str, kube: KubeClient, make: str, free: str, found: str
+) -> None:
+    """No object stands for it, and CloudNativePG would take it over: nothing is asked of it until the name is free."""
+    names = {"database": database_of(domains), "role": role_of(domains)}
+    with superuser(chart) as connection:
+        connection.execute(make.format(**names).encode())
+    domains.create(db=real(domains, cluster))
+    told = blocker(domains, "DatabaseNameTaken")
+    assert found in told["message"]
+    assert all(repr(name) in told["message"] for name in names.values())
+    assert "spec.db" in told["remedy"]
+    assert [claim.partition("/")[0] for claim in claims(kube, domains)] == ["Job"]
+    with superuser(chart) as connection:
+        connection.execute(free.format(**names).encode())
+    domains.annotate(retry_migration="freed")
+    domains.ready(timeout=60)
+    assert [claim for claim in claims(kube, domains) if claim.startswith("Job/")] == []
+
+
 @pytest.mark.parametrize(("kind", "field"), [("Database", "database"), ("DatabaseRole", "role")])
 def test_name_of_an_unmarked_object_is_refused(
     domains: Domains, kube: KubeClient, cluster: str, kind: str, field: str

@@ -20,7 +20,13 @@ class DatabaseSettings(Section):
         "require", description="TLS mode in the connection URIs that containers get."
     )
     cluster_domain: str = Field("", description="Suffix of database host names after .svc, such as cluster.local.")
-    provision_timeout: Seconds = Field(300.0, description="Seconds that a provisioning Job may take.")
+    check_names: bool = Field(
+        True,
+        description="Before the first object for a Domain is made, look in PostgreSQL itself for a database or role of "
+        "its names that was made by hand, which CloudNativePG would take over. A Job beside the Cluster does it, with "
+        "the Secret of the Cluster's own application.",
+    )
+    provision_timeout: Seconds = Field(300.0, description="Seconds that a Job beside a Cluster may take.")
 
 
 class DomainSettings(OperatorSettings):

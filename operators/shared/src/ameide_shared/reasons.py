@@ -286,10 +286,10 @@ CATALOGUE: Final[Mapping[Reason, Explanation]] = {
     ),
     Reason.DatabaseNameTaken: Explanation(
         "The database or role exists and belongs to somebody else than a Domain; it is not taken over.",
-        "Choose another name, or free this one.",
+        "Choose another name; or free this one, and set the annotation `ameide.io/retry-migration` to a new value.",
     ),
     Reason.DatabaseProvisioning: Explanation(
-        "Roles, database, schema or connection Secret are being made.",
+        "It is looked whether the names are free, or roles, database, schema or connection Secret are being made.",
         "Wait; the message names the object.",
     ),
     Reason.DatabaseRefused: Explanation(

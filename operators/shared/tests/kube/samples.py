@@ -18,9 +18,11 @@ SELECTOR = {"ameide.io/primitive": "domain", "ameide.io/name": "orders", "ameide
 
 
 def metadata(name: str, namespace: str = "shop", uid: str = OWNER_UID) -> dict[str, Any]:
+    # Of a kind that no API serves: the garbage collector deletes what an owner that it can look up, and that is not
+    # there, has left behind.
     owner = {
         "apiVersion": "ameide.io/v1",
-        "kind": "Domain",
+        "kind": "Sample",
         "name": "orders",
         "uid": uid,
         "controller": True,

@@ -99,6 +99,19 @@ def refusal(ctx: Context, binding: Binding) -> Stage | None:
     return None
 
 
+def is_claimed(ctx: Context, binding: Binding) -> bool:
+    """Whether this Domain holds the binding's names by objects of its own, as it does from the first one on."""
+    names = _names(binding)
+    return any(claim.name in names and _ours(ctx, claim.by) for claim in _claims(ctx, binding))
+
+
+def application_of(cluster: Manifest) -> tuple[str, str]:
+    """The database that a Cluster makes for itself, and the Secret of its owner, beside the Cluster."""
+    spec: Mapping[str, Any] = cluster.get("spec") or {}
+    given = (_bootstrap_method(spec).get("secret") or {}).get("name")
+    return _bootstrap(spec)[0], str(given or f"{cluster['metadata']['name']}-app")
+
+
 def _taken(ctx: Context, binding: Binding, cluster: Manifest) -> Stage | None:
     """Whether somebody else holds the database or a role: bootstrap names, claims of others, older Domains."""
     spec: Mapping[str, Any] = cluster.get("spec") or {}
@@ -197,11 +210,16 @@ def _wants(domain: Manifest) -> set[Name]:
 
 def _bootstrap(spec: Mapping[str, Any]) -> tuple[str, str]:
     """The database and its owner that the Cluster makes for itself, by whichever method it is bootstrapped."""
-    bootstrap: Mapping[str, Any] = spec.get("bootstrap") or {}
-    methods = ("initdb", "recovery", "pg_basebackup")
-    method: Mapping[str, Any] = next((bootstrap[name] for name in methods if bootstrap.get(name)), {})
+    method = _bootstrap_method(spec)
     database = str(method.get("database") or "app")
     return database, str(method.get("owner") or database)
+
+
+def _bootstrap_method(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a Cluster's spec says of the method by which it is bootstrapped."""
+    bootstrap: Mapping[str, Any] = spec.get("bootstrap") or {}
+    methods = ("initdb", "recovery", "pg_basebackup")
+    return next((bootstrap[name] for name in methods if bootstrap.get(name)), {})
 
 
 def _holder(manifest: Manifest) -> str:

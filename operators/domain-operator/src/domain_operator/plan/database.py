@@ -1,7 +1,8 @@
 """The database of a Domain: what CloudNativePG is asked for, and when it is there.
 
 Two roles are made, because an owner bypasses row-level security: `<role>_owner` owns the schema and migrates it,
-`<role>` serves the app. `claims` says whether the names may be had, `connection` writes the Secrets that pods read.
+`<role>` serves the app. `claims` and `freenames` say whether the names may be had, `connection` writes the Secrets that
+pods read.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from domain_operator.plan.claims import (
 )
 from domain_operator.plan.connection import connection_secrets
 from domain_operator.plan.context import Context
+from domain_operator.plan.freenames import names_are_free
 
 RELOAD_LABEL: Final = {"cnpg.io/reload": "true"}
 
@@ -45,8 +47,11 @@ def plan_database(ctx: Context, binding: Binding) -> Part:
     problem = refusal(ctx, binding)
     if problem is not None:
         return Part(problem)
+    free = names_are_free(ctx, binding)
+    if not free.stage.done:
+        return free
     names = Names.of(ctx, binding)
-    passwords = _password_secrets(ctx, binding, names)
+    passwords = (*free.actions, *_password_secrets(ctx, binding, names))
     if binding.provisioning == "Job":
         part = provisioner.plan_provisioning(ctx, binding, names.app, names.owner)
     else:

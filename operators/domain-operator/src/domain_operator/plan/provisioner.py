@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from ameide_shared import vocabulary as v
 from ameide_shared.builders.identity import foreign_name
@@ -25,6 +25,9 @@ from domain_operator.plan import sql
 from domain_operator.plan.binding import PORT, Binding
 from domain_operator.plan.claims import DB_READY
 from domain_operator.plan.context import Context
+
+_TOKEN: Final = 6
+"""Hex digits at the end of a Job's name that tell those of one verb apart."""
 
 
 def plan_provisioning(ctx: Context, binding: Binding, app_secret: str, owner_secret: str) -> Part:
@@ -86,7 +89,16 @@ def superuser_problem(binding: Binding, cluster: Manifest | None) -> Stage | Non
 def job_name(ctx: Context, binding: Binding, verb: str, *tokens: str) -> str:
     """A Job's name: one per binding and tokens, in the Cluster's namespace."""
     identity = json.dumps([binding.database, binding.schema, binding.role, ctx.primitive.uid, *tokens])
-    return foreign_name(ctx.primitive, f"-{verb}-{hashlib.sha256(identity.encode()).hexdigest()[:6]}")
+    return foreign_name(ctx.primitive, f"-{verb}-{hashlib.sha256(identity.encode()).hexdigest()[:_TOKEN]}")
+
+
+def namesakes(ctx: Context, binding: Binding, name: str) -> list[Manifest]:
+    """The Jobs of the same verb as the one named so, of whichever tokens; those that are going left out."""
+    return [
+        live
+        for live in ctx.observed.objects.list(JOB, binding.cluster.namespace)
+        if live["metadata"]["name"][:-_TOKEN] == name[:-_TOKEN] and not live["metadata"].get("deletionTimestamp")
+    ]
 
 
 def claim(ctx: Context) -> str:
@@ -118,6 +130,20 @@ def owner_job(ctx: Context, binding: Binding, name: str, script: str, password: 
     """
     env = [*_connection(ctx, binding, binding.database, password), {"name": "DB_SCHEMA", "value": binding.schema}]
     return _job(ctx, binding, name, sql.shell(script, report=True), env, retries=0)
+
+
+def names_job(ctx: Context, binding: Binding, name: str, database: str, secret: str) -> dict[str, Any]:
+    """A Job in the Cluster's namespace that fails where a database or role of the binding's names exists.
+
+    `secret` is that of the Cluster's own application, which may log in to `database`, and need not do more.
+    """
+    env = [
+        *_connection(ctx, binding, database, secret),
+        {"name": "AMEIDE_APP_ROLE", "value": binding.role},
+        {"name": "AMEIDE_OWNER_ROLE", "value": binding.owner},
+        {"name": "AMEIDE_DATABASE", "value": binding.database},
+    ]
+    return _job(ctx, binding, name, sql.shell(sql.FREE_NAMES), env, retries=2)
 
 
 def _connection(ctx: Context, binding: Binding, database: str, secret: str) -> list[Mapping[str, Any]]:

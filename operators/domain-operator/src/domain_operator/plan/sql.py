@@ -39,6 +39,25 @@ COMMIT;
 """
 """As the owner: the app may use what is in the schema, and what migrations will put there."""
 
+FREE_NAMES: Final = r"""
+\getenv app AMEIDE_APP_ROLE
+\getenv owner AMEIDE_OWNER_ROLE
+\getenv database AMEIDE_DATABASE
+SELECT EXISTS (SELECT FROM pg_database WHERE datname = :'database') AS database_taken,
+    EXISTS (SELECT FROM pg_roles WHERE rolname = :'app') AS app_taken,
+    EXISTS (SELECT FROM pg_roles WHERE rolname = :'owner') AS owner_taken \gset
+\if :database_taken
+  DO 'BEGIN RAISE EXCEPTION ''DatabaseNameTaken: the database exists and was not made for this Domain''; END';
+\endif
+\if :owner_taken
+  DO 'BEGIN RAISE EXCEPTION ''DatabaseNameTaken: the role of the owner exists and was not made for this Domain''; END';
+\endif
+\if :app_taken
+  DO 'BEGIN RAISE EXCEPTION ''DatabaseNameTaken: the role of the app exists and was not made for this Domain''; END';
+\endif
+"""
+"""As whoever may log in: no database and no role of these names was made by hand."""
+
 PROVISION: Final = r"""
 \getenv app AMEIDE_APP_ROLE
 \getenv owner AMEIDE_OWNER_ROLE

@@ -11,10 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from ameide_dev.modelserver import Answer, ModelServer, ModelServerError, echo
+from ameide_dev.modelserver import Answer, ModelServer, echo
 from ameide_dev.ports import Ports
 from ameide_dev.processes import spawn, terminate
 from ameide_dev.testing.waiting import until
+from ameide_dev.webserver import WebServerError
 
 KEY = "the-key"
 TOOLS = [{"type": "function", "function": {"name": "call_tool"}}]
@@ -149,9 +150,9 @@ def test_answers_can_be_laid_in_store(server: ModelServer) -> None:
 
 
 def test_a_port_that_is_taken_is_told(server: ModelServer) -> None:
-    with pytest.raises(ModelServerError, match=str(server.port)):
+    with pytest.raises(WebServerError, match=str(server.port)):
         ModelServer(port=server.port).start()
-    with pytest.raises(ModelServerError, match="served already"):
+    with pytest.raises(WebServerError, match="served already"):
         server.start()
 
 

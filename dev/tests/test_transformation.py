@@ -18,8 +18,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from ameide_dev.transformation import TransformationServer, TransformationServerError
+from ameide_dev.transformation import TransformationServer
 from ameide_dev.transformation_app import FaultName
+from ameide_dev.webserver import WebServerError
 
 CONTRACT: dict[str, Any] = yaml.safe_load(
     (Path(__file__).resolve().parents[2] / "docs" / "reference" / "transformation-openapi.yaml").read_text("utf-8")
@@ -191,14 +192,14 @@ def test_it_stops_and_starts_on_the_same_port(server: TransformationServer) -> N
     server.start()
     assert server.url == url
     assert get(server, L2O).status_code == 200
-    with pytest.raises(TransformationServerError, match="already"):
+    with pytest.raises(WebServerError, match="already"):
         server.start()
 
 
 def test_a_taken_port_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         server = TransformationServer(port=taken.getsockname()[1])
-        with pytest.raises(TransformationServerError, match="cannot be listened on"):
+        with pytest.raises(WebServerError, match="cannot be listened on"):
             server.start()
         server.close()
 

@@ -16,14 +16,12 @@ import hmac
 import itertools
 import json
 import re
-import socket
 import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, get_args
 
 import click
@@ -33,9 +31,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from ameide_dev.ports import Ports
+from ameide_dev.webserver import WebServer, configuration
 
-_START_SECONDS = 10.0
 _FUNCTION = "call_tool"
 _CALL = re.compile(r"^call\s+(?P<tool>\S+)\s+(?:(?P<method>[A-Z]+)\s+(?P<path>/\S*)|(?P<operation>\S+))(?P<more>.*)$")
 
@@ -45,10 +42,6 @@ _STATUS: Mapping[str, tuple[int, str]] = {
     "error": (500, "Something broke."),
     "unavailable": (503, "The model is overloaded."),
 }
-
-
-class ModelServerError(Exception):
-    """The server did not start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,21 +271,13 @@ def _error(status: int, message: str, headers: Mapping[str, str] | None = None) 
     return JSONResponse({"error": {"message": message, "type": "error", "code": status}}, status, headers)
 
 
-class ModelServer:
-    """The server in a thread of this process; `stop` and `start` keep its port."""
+class ModelServer(WebServer):
+    """The server in a thread of this process; `stop` and `start` keep its port. The interface is below /v1."""
 
     def __init__(self, api_key: str | None = None, *, port: int | None = None) -> None:
         """`api_key`: none means that anybody may ask. `port`: any free one unless given."""
-        self._ports = Ports()
-        self.port = port or self._ports.reserve()
         self.app = ModelApp(api_key)
-        self._server: uvicorn.Server | None = None
-        self._thread: threading.Thread | None = None
-
-    @property
-    def url(self) -> str:
-        """Where it is; the interface is below /v1."""
-        return f"http://127.0.0.1:{self.port}"
+        super().__init__(self.app.routes, "model", port=port)
 
     @property
     def api_key(self) -> str | None:
@@ -320,61 +305,6 @@ class ModelServer:
         """Begin the list of requests anew."""
         self.app.clear()
 
-    def start(self) -> None:
-        """Serve. Raises ModelServerError when that does not come about."""
-        if self._thread is not None:
-            raise ModelServerError(f"the model at {self.url} is served already")
-        listening = socket.socket()
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind(("127.0.0.1", self.port))
-        except OSError as error:
-            listening.close()
-            raise ModelServerError(f"port {self.port} cannot be listened on: {error.strerror}") from error
-        self._server = uvicorn.Server(_config(self.app))
-        self._thread = threading.Thread(target=_serve, args=(self._server, listening), name="model", daemon=True)
-        self._thread.start()
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._server.started:
-            if time.monotonic() > deadline or not self._thread.is_alive():
-                self.stop()
-                raise ModelServerError(f"the model at {self.url} did not start")
-            time.sleep(0.005)
-
-    def stop(self) -> None:
-        """Serve no more: connections are refused, answers under way broken off."""
-        thread, self._thread = self._thread, None
-        if thread is None or self._server is None:
-            return
-        self._server.should_exit = self._server.force_exit = True
-        thread.join(timeout=_START_SECONDS)
-        self._server = None
-
-    def close(self) -> None:
-        """Stop, and give back the port."""
-        self.stop()
-        self._ports.release()
-
-    def __enter__(self) -> ModelServer:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _config(app: ModelApp, **more: Any) -> uvicorn.Config:
-    # An answer broken off on purpose is no error worth a line.
-    quiet: dict[str, Any] = {"log_config": None, "log_level": "critical", "access_log": False}
-    return uvicorn.Config(app.routes, http="h11", ws="none", lifespan="off", **quiet, **more)
-
-
-def _serve(server: uvicorn.Server, listening: socket.socket) -> None:
-    with listening:
-        asyncio.run(server.serve(sockets=[listening]))
-
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -388,7 +318,7 @@ def _serve(server: uvicorn.Server, listening: socket.socket) -> None:
 def main(host: str, port: int, api_key_file: Path | None) -> None:
     """Serve a model that answers with what it was asked."""
     app = ModelApp(None, api_key_file)
-    uvicorn.Server(_config(app, host=host, port=port)).run()
+    uvicorn.Server(configuration(app.routes, host=host, port=port)).run()
 
 
 if __name__ == "__main__":

@@ -9,32 +9,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
-import socket
 import tempfile
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import click
-import uvicorn
 
-from ameide_dev.ports import Ports
 from ameide_dev.transformation_app import Fault, FaultName, LoggedRequest, TransformationApp
 from ameide_dev.transformation_store import DefinitionStore, Kind
-
-_START_SECONDS = 10.0
-
-
-class TransformationServerError(Exception):
-    """The server did not start."""
+from ameide_dev.webserver import WebServer
 
 
-class TransformationServer:
+class TransformationServer(WebServer):
     """The server in a thread of this process; `stop` and `start` keep its port and its definitions."""
 
     def __init__(
@@ -49,83 +38,15 @@ class TransformationServer:
         unless given. `certificate`: files of a certificate and its key, for TLS."""
         self._temporary = Path(tempfile.mkdtemp(prefix="ameide-transformation-")) if folder is None else None
         self._folder = folder or self._temporary or Path()
-        self._ports = Ports()
-        self.port = port or self._ports.reserve()
-        self._certificate = certificate
         self.store = DefinitionStore(self._folder)
         self._app = TransformationApp(self.store, token)
-        self._server: uvicorn.Server | None = None
-        self._thread: threading.Thread | None = None
-
-    # --- life -------------------------------------------------------------------------------------------------------
-
-    @property
-    def url(self) -> str:
-        """The base URL, without a slash at its end."""
-        return f"http{'s' if self._certificate else ''}://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Serve. Raises TransformationServerError when that does not come about."""
-        if self._thread is not None:
-            raise TransformationServerError(f"the Transformation API at {self.url} is served already")
-        listening = socket.socket()
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind(("127.0.0.1", self.port))
-        except OSError as error:
-            listening.close()
-            raise TransformationServerError(f"port {self.port} cannot be listened on: {error.strerror}") from error
-        certificate, key = self._certificate or (None, None)
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                self._app,
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level="critical",  # an answer broken off on purpose is no error worth a line
-                access_log=False,
-                ssl_certfile=certificate,
-                ssl_keyfile=key,
-            )
-        )
-        self._thread = threading.Thread(
-            target=_serve, args=(self._server, listening), name="transformation-api", daemon=True
-        )
-        self._thread.start()
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._server.started:
-            if time.monotonic() > deadline or not self._thread.is_alive():
-                self.stop()
-                raise TransformationServerError(f"the Transformation API at {self.url} did not start")
-            time.sleep(0.005)
-
-    def stop(self) -> None:
-        """Serve no more: connections are refused, open ones closed, answers under way broken off."""
-        thread, self._thread = self._thread, None
-        if thread is None or self._server is None:
-            return
-        self._server.should_exit = self._server.force_exit = True
-        thread.join(timeout=_START_SECONDS)
-        self._server = None
+        super().__init__(self._app, "transformation-api", port=port, certificate=certificate)
 
     def close(self) -> None:
         """Stop, and give back the port and the temporary folder."""
-        self.stop()
-        self._ports.release()
+        super().close()
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
-
-    def __enter__(self) -> TransformationServer:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    # --- definitions, faults, and what was asked --------------------------------------------------------------------
 
     @property
     def token(self) -> str | None:
@@ -168,12 +89,6 @@ class TransformationServer:
     def clear_requests(self) -> None:
         """Begin the log of requests anew."""
         self._app.clear_requests()
-
-
-def _serve(server: uvicorn.Server, listening: socket.socket) -> None:
-    """A thread's whole life. Requests still under way when the server ends are cancelled with its loop."""
-    with listening:
-        asyncio.run(server.serve(sockets=[listening]))
 
 
 @click.command()

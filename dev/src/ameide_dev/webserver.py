@@ -55,19 +55,7 @@ class WebServer:
             message = f"{self._name}: port {self.port} cannot be listened on ({error.strerror}); choose another"
             raise WebServerError(message) from error
         certificate, key = self._certificate or (None, None)
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                self._asgi,
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level="critical",  # an answer broken off on purpose is no error worth a line
-                access_log=False,
-                ssl_certfile=certificate,
-                ssl_keyfile=key,
-            )
-        )
+        self._server = uvicorn.Server(configuration(self._asgi, ssl_certfile=certificate, ssl_keyfile=key))
         self._thread = threading.Thread(target=_serve, args=(self._server, listening), name=self._name, daemon=True)
         self._thread.start()
         deadline = time.monotonic() + _START_SECONDS
@@ -99,6 +87,13 @@ class WebServer:
         self, _type: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
     ) -> None:
         self.close()
+
+
+def configuration(app: Any, **more: Any) -> uvicorn.Config:
+    """How an ASGI application is served here: plain HTTP/1.1, without a line of log."""
+    # An answer broken off on purpose is no error worth a line.
+    quiet: dict[str, Any] = {"log_config": None, "log_level": "critical", "access_log": False}
+    return uvicorn.Config(app, http="h11", ws="none", lifespan="off", **quiet, **more)
 
 
 def _serve(server: uvicorn.Server, listening: socket.socket) -> None:

@@ -110,8 +110,9 @@ def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
     for key, value in change.items():
         if value is None:
             result.pop(key, None)
-        elif isinstance(value, Mapping) and isinstance(result.get(key), dict):
-            result[key] = merged(result[key], value)
+        elif isinstance(value, Mapping):
+            there = result.get(key)
+            result[key] = merged(there if isinstance(there, dict) else {}, value)
         else:
             result[key] = copy.deepcopy(value)
     return result

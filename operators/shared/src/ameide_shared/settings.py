@@ -362,11 +362,23 @@ class _SnakeCase(PydanticBaseSettingsSource):
 
 
 def _snake_keys(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
-    """Rename keys that are settings; the keys of tables (labels, profiles) are the user's and stay."""
+    """Rename keys that are settings; the keys of tables (labels, connections) are the user's and stay."""
     result: dict[str, Any] = {}
     for key, value in values.items():
         name = to_snake(key) if isinstance(key, str) and to_snake(key) in model.model_fields else key
         field = model.model_fields.get(name)
         section = _section(field.annotation) if field else None
-        result[name] = _snake_keys(section, value) if section and isinstance(value, dict) else value
+        entries = _entries(field.annotation) if field else None
+        if section and isinstance(value, dict):
+            result[name] = _snake_keys(section, value)
+        elif entries and isinstance(value, dict):
+            result[name] = {own: _snake_keys(entries, x) if isinstance(x, dict) else x for own, x in value.items()}
+        else:
+            result[name] = value
     return result
+
+
+def _entries(annotation: Any) -> type[BaseModel] | None:
+    """What each entry of a table is, where they are groups of settings, as connections are."""
+    arguments = typing.get_args(annotation) if typing.get_origin(annotation) is dict else ()
+    return _section(arguments[1]) if arguments else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from ameide_dev.keycloak_shared import SharedKeycloak
 from ameide_dev.ports import Ports
 from ameide_shared.logging import known_secrets
+from ameide_shared.settings import load
 from uisurface_operator.keycloak.connection import Connection
 from uisurface_operator.keycloak.errors import (
     CredentialsRefused,
@@ -19,6 +21,7 @@ from uisurface_operator.keycloak.errors import (
     RealmNotFound,
 )
 from uisurface_operator.keycloak.settings import KeycloakConnectionSettings
+from uisurface_operator.settings import UISurfaceSettings
 
 from .conftest import Bench, Record
 
@@ -166,3 +169,18 @@ def test_a_connection_can_be_limited_to_namespaces() -> None:
     assert KeycloakConnectionSettings.model_validate(values).permits("other")
     assert limited.login_url == "https://public.example/auth/realms/a%20b/protocol/openid-connect"
     assert limited.backchannel_url == "https://login.example/realms/a%20b/protocol/openid-connect"
+
+
+def test_a_variable_sets_one_field_of_a_connection_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as the place of a secret, whatever spelling the file has."""
+    file = tmp_path / "settings.yaml"
+    connection = {"url": "https://login.example.com", "realm": "r", "clientId": "op", "clientSecretFile": "/from/file"}
+    file.write_text(json.dumps({"keycloak": {"connections": {"default": connection}}}))
+    monkeypatch.setenv("AMEIDE_SETTINGS_FILE", str(file))
+    found = load(UISurfaceSettings).keycloak.connection()
+    assert found is not None
+    assert str(found.client_secret_file) == "/from/file"
+    monkeypatch.setenv("AMEIDE_KEYCLOAK__CONNECTIONS__DEFAULT__CLIENT_SECRET_FILE", "/from/variable")
+    found = load(UISurfaceSettings).keycloak.connection()
+    assert found is not None
+    assert (str(found.client_secret_file), found.client_id) == ("/from/variable", "op")

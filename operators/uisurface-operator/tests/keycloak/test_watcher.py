@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ameide_dev.keycloak_realm import Realm
@@ -16,7 +17,7 @@ from uisurface_operator.keycloak.model import ClientSpec
 from uisurface_operator.keycloak.observation import Target
 from uisurface_operator.keycloak.watcher import UnknownConnection
 
-from .conftest import scopes, settings_for
+from .conftest import Record, scopes, settings_for
 from .watching import Watching, watching
 
 WEB = ObjectKey("shop", "web")
@@ -83,6 +84,39 @@ async def test_at_rest_each_client_is_looked_at_once_per_interval_and_scopes_onc
     assert 4 <= counts[f"GET /client-scopes/{scope['id']}/scope-mappings/realm"] <= 6, counts
     assert len(counts) == len(names) + 2, counts
     assert it.told == set()
+
+
+async def test_a_look_that_outlives_an_outage_is_told_as_its_end(realm: Realm, tmp_path: Path) -> None:
+    """One look is slow, another fails and takes the connection down, then the slow one succeeds after all."""
+    other, held, broken = ObjectKey("shop", "other"), asyncio.Event(), asyncio.Event()
+    held.set()
+
+    class Uneven(Record):
+        """Looks at `web` wait while they are held, those at `other` fail while it is broken."""
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if "clientId=shop.web" in str(request.url):
+                await held.wait()
+            if broken.is_set() and "clientId=shop.other" in str(request.url):
+                return httpx.Response(404, json={"error": "Realm not found."})
+            return await super().handle_async_request(request)
+
+    async with watching(settings_for(realm, tmp_path, check_seconds=600), Uneven) as it:
+        for key in (WEB, other):
+            await it.watcher.ensure(target(key.name), key)
+        held.clear()
+        it.watcher.expedite(WEB)
+        await it.until(lambda: it.watcher._users[WEB].entries[WEB].busy, 5)
+        broken.set()
+        it.watcher.expedite(other)
+        await it.until(lambda: WEB in it.told, 10)
+        broken.clear()
+        it.told.clear()
+        held.set()
+        await it.until(lambda: WEB in it.told, 10)
+        seen = it.watcher.last(WEB)
+        assert seen is not None
+        assert (seen.fault, seen.in_place) == (None, True)
 
 
 async def test_drift_is_noticed_told_once_and_repaired_by_ensure(it: Watching, realm: Realm) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -36,14 +37,17 @@ class Watching:
                 await asyncio.sleep(0.02)
 
 
+Transport = Callable[[ssl.SSLContext | bool, list[str]], Record]
+
+
 @asynccontextmanager
-async def watching(settings: KeycloakSettings) -> AsyncIterator[Watching]:
-    """A watcher with these settings, running."""
+async def watching(settings: KeycloakSettings, transport: Transport = Record) -> AsyncIterator[Watching]:
+    """A watcher with these settings, running; its requests go through `transport`."""
     lines: list[str] = []
     told: set[ObjectKey] = set()
 
     def connect(name: str) -> Connection:
-        return Connection(name, settings.connections[name], transport=lambda verify: Record(verify, lines))
+        return Connection(name, settings.connections[name], transport=lambda verify: transport(verify, lines))
 
     watcher = KeycloakWatcher(settings, told.update, connect=connect)
     task = asyncio.create_task(watcher.run())

@@ -210,9 +210,11 @@ class KeycloakWatcher:
                 share = _SPREAD.uniform(0.5, 1.0) if entry.first is not None else 1.0
                 self._set_due(link, entry, self._settings.check_seconds * share)
                 found = await link.admin.check(entry.target.client)
+                before = entry.seen.matters()  # meanwhile it may have been told that the connection is down
                 if entry.writes == writes:  # else what was seen is older than what was done
                     entry.seen = Observation(found.exists, found.drift, found.id, found.secret, None, _now())
         except KeycloakError as error:
+            before = entry.seen.matters()
             self._failed(link, entry, error, silent={user})
         except Exception:
             log.exception("looking at Keycloak client %s", entry.target.client.client_id)

@@ -48,8 +48,13 @@ def test_actions_are_in_order_and_touch_only_what_is_its_own(name: str) -> None:
 
 @every_case
 def test_nobody_gets_past_the_login(name: str) -> None:
-    """Where users log in at the gateway, the policy is written before the route, and without it the route is not."""
+    """Where users log in at the gateway, the policy is written before the route, and without it the route is not.
+
+    Unless settings say that it shall be open where there are no policies at all.
+    """
     case = GOLDEN.load(name)
+    if case.settings.routing.without_policy == "Open":
+        return
     wanted = [action for action in case.plan().actions if isinstance(action, Ensure)]
     routes = [place for place, action in enumerate(wanted) if action.resource is HTTP_ROUTE]
     policies = [place for place, action in enumerate(wanted) if action.resource is SECURITY_POLICY]
@@ -57,6 +62,16 @@ def test_nobody_gets_past_the_login(name: str) -> None:
     if routes and auth.get("mode") == "Gateway":
         assert policies[0] < routes[0]
         assert wanted[policies[0]].required
+
+
+def test_without_the_policy_api_there_is_no_route_unless_settings_say_so() -> None:
+    """And either way it is not Ready, and says that nobody can be logged in."""
+    for name, routes in (("policy-api-missing", 0), ("policy-api-missing-open", 1)):
+        case = GOLDEN.load(name)
+        written = [action for action in case.plan().actions if isinstance(action, Ensure)]
+        assert len([action for action in written if action.resource is HTTP_ROUTE]) == routes
+        told = {each["type"]: (each["status"], each["reason"]) for each in case.status()["conditions"]}
+        assert told["AuthConfigured"] == told["Ready"] == ("False", "APINotInstalled")
 
 
 def test_the_secret_is_written_before_the_policy_that_names_it() -> None:

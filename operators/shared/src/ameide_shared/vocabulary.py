@@ -28,6 +28,7 @@ ANNOTATION_PAUSED: Final = "ameide.io/paused"
 ANNOTATION_RECONCILE_AT: Final = "ameide.io/reconcile-at"
 ANNOTATION_RETRY_MIGRATION: Final = "ameide.io/retry-migration"
 ANNOTATION_ROTATE_PASSWORD: Final = "ameide.io/rotate-password"  # noqa: S105 - the name of an annotation
+ANNOTATION_ROTATE_SECRET: Final = "ameide.io/rotate-secret"  # noqa: S105 - the name of an annotation
 
 # Annotations that owners of other objects set to consent.
 ANNOTATION_ALLOWED_NAMESPACES: Final = "ameide.io/allowed-namespaces"

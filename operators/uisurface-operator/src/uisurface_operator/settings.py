@@ -38,6 +38,11 @@ class RoutingSettings(Section):
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
         0, description="Port of the URLs that browsers use; 0 for the scheme's own."
     )
+    without_policy: Literal["Closed", "Open"] = Field(
+        "Closed",
+        description="What becomes of surfaces whose users log in at the gateway where the cluster has no SecurityPolicy"
+        " (Envoy Gateway). Closed: they have no route; Open: a route without a login, and are not Ready.",
+    )
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     ingress: IngressSettings = Field(default_factory=IngressSettings)
     hosts: dict[str, Words] = Field(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Final
 
+from ameide_shared.vocabulary import ANNOTATION_ROTATE_SECRET
 from uisurface_operator.keycloak.model import ClientSpec, ScopeSpec, client_id, owner_marker
 from uisurface_operator.keycloak.observation import Target
 from uisurface_operator.settings import UISurfaceSettings
@@ -59,5 +61,12 @@ def target_of(surface: UISurface, settings: UISurfaceSettings) -> Target:
         scopes=tuple(ScopeSpec(scope) for scope in surface.spec.auth.scopes),
         name=f"{namespace}/{name}",
         home_url=f"{base}/",
+        rotation=_rotation(surface),
     )
     return Target(surface.spec.auth.connection, client)
+
+
+def _rotation(surface: UISurface) -> str:
+    """What the client records of the wish for a new secret: no more of what the author wrote than tells it apart."""
+    wish = surface.annotations.get(ANNOTATION_ROTATE_SECRET, "")
+    return sha256(wish.encode()).hexdigest()[:16] if wish else ""

@@ -22,6 +22,7 @@ ENSURE_CLIENT: Final = "EnsureKeycloakClient"
 DELETE_CLIENT: Final = "DeleteKeycloakClient"
 SECRET_KEY: Final = "client-secret"  # noqa: S105 - the name of a key, which Envoy Gateway prescribes
 _PROVIDER: Final = "keycloak"
+_OPEN: Final = "Open"
 
 REASONS: Final = {
     Failure.UNAVAILABLE: Reason.KeycloakUnavailable,
@@ -121,14 +122,17 @@ def policy_actions(ctx: Context, *, others_gone: bool) -> list[Action]:
 
 
 def way_is_guarded(ctx: Context) -> bool:
-    """Whether a route may be made: in mode Gateway only where the policy before it can be, and has its Secret.
+    """Whether a route may be made: in mode Gateway only where the policy before it can be, and has its Secret; or where
+    settings say that surfaces shall rather be open than away.
 
     A policy whose Secret is missing answers 500, so that a route that is there stays.
     """
     if ctx.mode != GATEWAY:
         return True
-    if SECURITY_POLICY not in ctx.observed.apis or ctx.connection is None:
+    if ctx.connection is None:
         return False
+    if SECURITY_POLICY not in ctx.observed.apis:
+        return ctx.settings.routing.without_policy == _OPEN
     routed = ctx.observed.objects.get(HTTP_ROUTE, ctx.primitive.namespace, ctx.primitive.child_name) is not None
     return routed or has_secret(ctx) or (ctx.client.secret is not None and bool(ctx.client.exists))
 
@@ -156,12 +160,14 @@ def auth_stage(ctx: Context) -> Stage:
             remedy="use one that it has, or have it added to keycloak.connections of the operator's settings",
         )
     if ctx.mode == GATEWAY and SECURITY_POLICY not in ctx.observed.apis:
+        opened = ctx.settings.routing.without_policy == _OPEN
+        then = "by routing.withoutPolicy the route is open to everybody" if opened else "without it there is no route"
+        missing = f"the cluster has no SecurityPolicy ({SECURITY_POLICY.api_version})"
         return Stage(
             AUTH_CONFIGURED,
             State.WAITING,
             Reason.APINotInstalled,
-            "the cluster has no SecurityPolicy (gateway.envoyproxy.io/v1alpha1), so the gateway can log nobody in; "
-            "without it there is no route",
+            f"{missing}, so the gateway can log nobody in; {then}",
             remedy="install Envoy Gateway, or set spec.auth.mode: Application",
         )
     seen, client = ctx.client, f"client {ctx.target.client.client_id}"

@@ -1,7 +1,8 @@
-"""A stand-in for Envoy Gateway 1.9: no proxy, but the statuses, reasons and refusals of the real controller.
+"""A stand-in for Envoy Gateway 1.9: the statuses, reasons and refusals of the real controller.
 
-It follows GatewayClasses of its own controller name, Gateways, HTTPRoutes, ReferenceGrants, SecurityPolicies, and what
-they refer to; and it gives Ingresses the address that an ingress controller would. Faults are ordered by `refuse`.
+It forwards no requests; `gateway_proxy` does that for what it has accepted. It follows GatewayClasses of its own
+controller name, Gateways, HTTPRoutes, ReferenceGrants, SecurityPolicies, and what they refer to; and it gives Ingresses
+the address that an ingress controller would. Faults are ordered by `refuse`.
 
     with GatewayStandIn(client) as stand_in:
         stand_in.make_gateway("edge", "web", hostname="*.example.com", allowed="All")
@@ -182,6 +183,10 @@ class GatewayStandIn:
         """Undo `pause` and look at everything again."""
         self._faults.paused = False
         self._changed()
+
+    def objects(self, kind: str) -> list[Object]:
+        """What it knows of a kind that it follows, statuses included."""
+        return self._informers[kind].items()
 
     # --- the controller ---------------------------------------------------------------------------------------------
 

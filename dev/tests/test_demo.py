@@ -36,7 +36,7 @@ def environment(**more: str) -> dict[str, str]:
 def demo(tmp_path: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run it without a terminal."""
     command = [*DEMO, "--directory", str(tmp_path), *arguments]
-    return subprocess.run(command, env=environment(**env), capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, env=environment(**env), capture_output=True, text=True, timeout=600, check=False)
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -67,12 +67,10 @@ def descendants(pid: int) -> set[int]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_examples_are_valid(kind: str) -> None:
     """Offline, by the schema and the rules that the API server has."""
-    result = subprocess.run(
-        [str(BIN / f"{kind.lower()}-operator"), "check", "-f", str(EXAMPLES), "-o", "json"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [str(BIN / f"{kind.lower()}-operator"), "check", "-f", str(EXAMPLES), "-o", "json"]
+    connection = {"url": "https://login.example.com", "realm": "shop", "clientId": "ameide", "clientSecretFile": "/x"}
+    settings = {"AMEIDE_KEYCLOAK__CONNECTIONS": json.dumps({"default": connection})} if kind == "UISurface" else {}
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment(**settings))
     answer = json.loads(result.stdout)
     assert (result.returncode, answer["findings"]) == (0, [])
     assert answer["checked"] == len(resource_files((kind,)))
@@ -174,11 +172,18 @@ def test_without_a_terminal_it_checks_and_leaves_nothing(tmp_path: Path) -> None
     result = demo(tmp_path, CI="true")
     assert result.returncode == 0, result.stdout + result.stderr
     for proof in (
-        "replicas: 2 of domain and 2 of process",  # Helm's release, its pods ready
+        "replicas: 2 of domain and 2 of process and 2 of agent and 2 of uisurface",  # Helm's release, its pods ready
         "Ready=True AllResourcesHealthy, schema 2",
         "Ready=True AllResourcesHealthy, definition 1",
         "completed: the order is paid",  # a workflow on Temporal, by workers that the operator deployed
         "Process shop/dunning is not Ready: DefinitionInvalid",
+        "ada, who has the role orders:write, logs in: 200 Hello, Ada Example",  # by Keycloak's own form
+        "bob, who has not, is refused: 403 You may not use this surface: orders:write is missing",
+        "with ada's token: 2 orders of the tenant",  # that of the service and that of the workflow
+        "the running app shows newCheckout as on after",
+        "UISurface shop/campaigns is not Ready: DependencyNotFound",
+        "Domain shop/prices does not exist",
+        "user ada   password ",
         "id, tenant_id, item, quantity, created_at, status",  # a table's columns, read from PostgreSQL
         '201 {"id": 1, "item": "espresso machine", "quantity": 2}',
         '200 {"orders": []}',  # the other tenant's
@@ -188,6 +193,9 @@ def test_without_a_terminal_it_checks_and_leaves_nothing(tmp_path: Path) -> None
         "every check held",
     ):
         assert proof in result.stdout, proof
+    assert re.search(
+        r"UISurface shop/portal +Ready=True AllResourcesHealthy, http://portal\.localhost:\d+/", result.stdout
+    )
     assert list(tmp_path.iterdir()) == []
     assert processes_of(tmp_path) == []
 
@@ -220,11 +228,15 @@ def test_on_a_terminal_it_stays_until_interrupted(tmp_path: Path) -> None:
             time.sleep(0.05)
 
     try:
-        wait_for("Ctrl-C stops everything.", 200)
+        wait_for("Ctrl-C stops everything.", 500)
         file = next(tmp_path.glob("ameide-demo-*/env"))
         script = f"""
             source {file} && domain-operator diff -f {EXAMPLES}/orders.yaml &&
             process-operator explain order-to-cash -n shop &&
+            uisurface-operator explain portal -n shop &&
+            kubectl patch uisurface campaigns -n shop --type=merge \\
+                -p '{{"spec": {{"dependencies": {{"domains": ["catalog"]}}}}}}' &&
+            kubectl wait uisurface campaigns -n shop --for=condition=Ready --timeout=60s &&
             kubectl patch domain storefront -n shop --type=merge -p '{{"spec": {{"image": "ghcr.io/ameide/web:1"}}}}' &&
             kubectl wait domain storefront -n shop --for=condition=Ready --timeout=60s && kubectl get ameide -A
         """
@@ -271,7 +283,8 @@ def test_existing_cluster_is_left_as_it_was(tmp_path: Path) -> None:
         assert "a process on this machine" in result.stdout
         assert "Domain shop/catalog is Ready: AllResourcesHealthy" in result.stdout
         after = {kind: set(other.kubectl("get", kind, "-o", "name").splitlines()) for kind in kinds}
-        crds = {f"customresourcedefinition.apiextensions.k8s.io/{kind}.ameide.io" for kind in ("domains", "processes")}
+        plurals = ("domains", "processes", "agents", "uisurfaces")
+        crds = {f"customresourcedefinition.apiextensions.k8s.io/{kind}.ameide.io" for kind in plurals}
         assert after["crds"] - before["crds"] == crds
         assert {kind: after[kind] - before[kind] for kind in kinds[:3]} == {kind: set() for kind in kinds[:3]}
         other.kubectl("create", "namespace", "shop")

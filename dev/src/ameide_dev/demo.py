@@ -25,7 +25,18 @@ import psycopg
 from rich import box
 from rich.table import Table as RichTable
 
-from ameide_dev import crds, demo_agents, demo_checks, demo_processes, demo_release, flyway, tools
+from ameide_dev import (
+    crds,
+    demo_agents,
+    demo_checks,
+    demo_processes,
+    demo_release,
+    demo_surfaces,
+    flyway,
+    keycloak,
+    keycloak_realm,
+    tools,
+)
 from ameide_dev.cache import cache_dir
 from ameide_dev.client import ApiError, KubeClient, UnavailableError, WaitTimeoutError
 from ameide_dev.demo_diagnosis import collect
@@ -45,6 +56,7 @@ from ameide_dev.demo_domains import (
 from ameide_dev.demo_processes import Servers
 from ameide_dev.demo_release import OPERATORS
 from ameide_dev.demo_screen import Screen
+from ameide_dev.demo_surfaces import Surroundings
 from ameide_dev.externalsecrets import ExternalSecrets
 from ameide_dev.operators import NAMESPACE as SYSTEM
 from ameide_dev.operators import RELEASE
@@ -65,6 +77,8 @@ EXPECTED_ERRORS = (
     demo_checks.CheckError,
     demo_release.ReleaseError,
     flyway.FlywayError,
+    keycloak.KeycloakServerError,
+    keycloak_realm.KeycloakRefusal,
     httpx.HTTPError,
     PlatformError,
     PostgresError,
@@ -86,7 +100,7 @@ def run(*, folder: Path | None = None, keep: bool = False) -> int:
     folder: where it makes its temporary folder (default: the system's place for them). keep: leave data and logs there.
     """
     screen = Screen()
-    screen.title("Ameide operators: from manifests to a Domain, a Process and an Agent that use it")
+    screen.title("Ameide operators: from manifests to a Domain, a Process and an Agent that use it, and a page for all")
     directory = Path(tempfile.mkdtemp(prefix="ameide-demo-", dir=folder)).absolute()
     guard = Guard()
     if not keep:
@@ -99,21 +113,22 @@ def run(*, folder: Path | None = None, keep: bool = False) -> int:
         with ExitStack() as stack:
             try:
                 _prepare_tools(screen)
+                around = demo_surfaces.Surroundings()
+                around.start(stack)  # Keycloak takes its time, which it has while the others start
                 with screen.step("platform", "starting Kubernetes, CloudNativePG's stand-in, the host node") as step:
                     stack.callback(_stop, screen, platform)
                     platform.start()
                     kubeconfig = platform.kubeconfig
                     step.detail = f"Kubernetes {tools.KUBERNETES}, CloudNativePG stand-in, host node: all on loopback"
-                with screen.step("servers", "starting Temporal and a Transformation service") as step:
+                with screen.step("servers", "starting Temporal, a Transformation service and a gateway") as step:
                     servers = demo_processes.start(stack)
-                    step.detail = (
-                        f"Temporal at {servers.temporal.address}, Transformation at {servers.transformation.url}"
-                    )
+                    around.open_gateway(platform, stack)
+                    step.detail = f"{servers.where}, gateway at port {around.port}"
                 # Its own folder: the store holds secrets.
                 store = ExternalSecrets(platform.client, directory / "platform" / "secret-store.json")
                 demo_agents.fill_store(store, demo_processes.TENANT)
                 stack.enter_context(store)
-                _walk(screen, platform, servers, directory, began)
+                _walk(screen, platform, servers, around, directory, began)
             except KeyboardInterrupt:
                 raise
             except Exception as error:
@@ -179,10 +194,13 @@ def _prepare_tools(screen: Screen) -> None:
             tools.find(name)
         crds.fetch_all()
         flyway.jars()
+        keycloak.prepared()
         step.detail = f"{len(names)} programs, Flyway and {len(crds.SOURCES)} sets of CRDs in {cache_dir()}"
 
 
-def _walk(screen: Screen, platform: Platform, servers: Servers, directory: Path, began: float) -> None:
+def _walk(
+    screen: Screen, platform: Platform, servers: Servers, around: Surroundings, directory: Path, began: float
+) -> None:
     """Everything that is shown. Raises DemoError and EXPECTED_ERRORS."""
     client, kubeconfig = platform.client, platform.kubeconfig
     with screen.step("operators", "helm upgrade --install ameide-operators --wait") as step:
@@ -190,7 +208,8 @@ def _walk(screen: Screen, platform: Platform, servers: Servers, directory: Path,
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM, "labels": labels}})
         servers.prepare(client)
-        values = demo_release.host_node_values(servers.values(), servers.agent_values())
+        around.prepare(client)
+        values = demo_release.host_node_values(servers.values(), servers.agent_values(), around.values())
         values["agentPolicy"] = {"text": demo_agents.policy_text()}
         demo_release.install(kubeconfig, values, directory)
         deployments = [client.get("apps/v1", "Deployment", f"{RELEASE}-{name}", SYSTEM) for name in OPERATORS]
@@ -205,11 +224,15 @@ def _walk(screen: Screen, platform: Platform, servers: Servers, directory: Path,
         client.wait_condition("postgresql.cnpg.io/v1", "Cluster", name, "Ready", namespace, timeout=60)
         version = demo_checks.server_version(platform.cnpg.postgres(namespace, name))
         step.detail = f"Cluster {namespace}/{name} is Ready: PostgreSQL {version}"
+    with screen.step("keycloak", "waiting for Keycloak, making a realm with two users") as step:
+        realm = around.make_realm()
+        step.detail = f"realm {realm.name} at {around.keycloak.url}, users {around.ada.name} and {around.bob.name}"
     _apply(screen, client)
     _show_database(screen, client, platform)
     _show_orders(screen, platform)
     order = _show_workflow(screen, client, servers, platform)
     _show_agent(screen, client, order, platform)
+    url = demo_surfaces.show(screen, client, around, realm)
     environment = demo_release.write_environment(client, kubeconfig, directory)
     settings = {name: demo_release.write_settings(client, directory, name) for name in OPERATORS}
     screen.title(f"{len(FAILING)} fail, as they should, and say why")
@@ -220,6 +243,7 @@ def _walk(screen: Screen, platform: Platform, servers: Servers, directory: Path,
         screen.output(demo_release.explain(kubeconfig, SHOP, short, settings[operator], operator))
         screen.console.print()
     screen.text(f"All of it took {time.monotonic() - began:.0f} s, and every check held.", "green")
+    demo_surfaces.invite(screen, url, around)
     stay(screen, client, environment, _try_out(client))
 
 
@@ -309,6 +333,7 @@ def _try_out(client: KubeClient) -> list[tuple[str, str]]:
         ("why is it not Ready?", f"domain-operator explain returns -n {SHOP}"),
         ("why does a Process not start?", f"process-operator explain dunning -n {SHOP}"),
         ("which rule does an Agent break?", f"agent-operator explain refunds -n {SHOP}"),
+        ("why is a UISurface not reachable?", f"uisurface-operator explain campaigns -n {SHOP}"),
         ("and before it is applied?", "agent-operator check -f examples --policy examples/20-agent-policy.yaml"),
         ("what a manifest compiles to, offline", "domain-operator render -f examples/orders.yaml"),
         ("what applying it would change", "domain-operator diff -f examples/orders.yaml"),

@@ -15,8 +15,9 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 API = "ameide.io/v1"
 SHOP = "shop"
 CLUSTER = ("databases", "main")
-KINDS = ("Domain", "Process", "Agent")
+KINDS = ("Domain", "Process", "Agent", "UISurface")
 FAILING = {
+    f"{SHOP}/campaigns": "DependencyNotFound",
     f"{SHOP}/dunning": "DefinitionInvalid",
     f"{SHOP}/refunds": "PolicyViolation",
     f"{SHOP}/returns": "MigrationFailed",
@@ -24,7 +25,17 @@ FAILING = {
 }
 """The resources of `examples/failing` and the reason that each of them ends with."""
 
-_HOPELESS = frozenset({"DefinitionInvalid", "InvalidSpec", "ImageNotAllowed", "MigrationFailed", "PolicyViolation"})
+_HOPELESS = frozenset(
+    {
+        "DefinitionInvalid",
+        "HostNotPermitted",
+        "ImageNotAllowed",
+        "InvalidSpec",
+        "KeycloakConnectionUnknown",
+        "MigrationFailed",
+        "PolicyViolation",
+    }
+)
 """Reasons with which a resource does not become Ready by waiting."""
 
 

@@ -109,7 +109,7 @@ def _walk(demo: _Demo, image: str) -> None:
     if not host_node:
         screen.text("Only examples/catalog.yaml: the others need the PostgreSQL and the host node of a local platform.")
     else:
-        screen.text("Domains only: Processes need the Temporal that a demo of its own platform starts.")
+        screen.text("Domains only: the other kinds need servers that a demo of its own platform starts, as Temporal.")
     screen.title(f"kubectl apply -f {' -f '.join(str(file.relative_to(EXAMPLES.parent)) for file in files)}")
     if host_node:
         client.apply_file(EXAMPLES / "10-cluster.yaml")
@@ -152,11 +152,11 @@ def _operator(demo: _Demo, image: str, host_node: bool) -> tuple[bool, str]:
         "watch": {"namespaces": [SHOP], "referencedNamespaces": [CLUSTER[0]] if host_node else []}
     }
     if image:
-        values["operators"] = {"domain": {"image": _image_values(image)}, "process": {"enabled": False}}
+        values["operators"] = demo_release.only({"domain": {"image": _image_values(image)}})
     elif host_node:
         values.update(demo_release.host_node_values())
     else:
-        values |= {"defaults": {"replicas": 0}, "operators": {"process": {"enabled": False}}}
+        values |= {"defaults": {"replicas": 0}, "operators": demo_release.only({"domain": {}})}
     if demo.client.find("v1", "Namespace", SYSTEM) is None:
         demo.made.callback(demo.client.delete, "v1", "Namespace", SYSTEM, wait=_GONE_SECONDS, missing_ok=True)
     demo.made.callback(demo_release.uninstall, demo.kubeconfig)

@@ -19,9 +19,9 @@ from ameide_dev.processes import clean_environment
 
 OPERATOR = f"{RELEASE}-domain"
 """The Deployment, ServiceAccount, ConfigMap and Lease of the Domain operator."""
-OPERATORS = ("domain", "process", "agent")
+OPERATORS = ("domain", "process", "agent", "uisurface")
 
-_TIMEOUT = 120
+_TIMEOUT = 300
 
 _SETTINGS: Mapping[str, Any] = {"images": {"allowed": ["ghcr.io/ameide/*"]}}
 _DOMAIN: Mapping[str, Any] = {"settings": {"database": {"clientImage": "ghcr.io/ameide/hostnode-postgres:18"}}}
@@ -30,22 +30,28 @@ _POLICY_FILE: Mapping[str, Any] = {"name": "AMEIDE_POLICY__FILE", "value": "/etc
 
 
 def host_node_values(
-    process: Mapping[str, Any] | None = None, agent: Mapping[str, Any] | None = None
+    process: Mapping[str, Any] | None = None,
+    agent: Mapping[str, Any] | None = None,
+    uisurface: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The chart's values on the local platform: its Deployments run the operators of this checkout, on the host node.
 
-    process, agent: the blocks of these operators; without one there is no such operator.
+    process, agent, uisurface: the blocks of these operators; without one there is no such operator.
     """
-    off: Mapping[str, Any] = {"enabled": False}
-    blocks = {
-        "domain": _DOMAIN,
-        "process": process if process is not None else off,
-        "agent": {**agent, "env": [_POLICY_FILE, *agent.get("env", ())]} if agent is not None else off,
-    }
-    return {
-        "operators": {name: _on_host_node(name, block) for name, block in blocks.items()},
-        "settings": _SETTINGS,
-    }
+    blocks: dict[str, Mapping[str, Any]] = {"domain": _DOMAIN}
+    if process is not None:
+        blocks["process"] = process
+    if agent is not None:
+        blocks["agent"] = {**agent, "env": [_POLICY_FILE, *agent.get("env", ())]}
+    if uisurface is not None:
+        blocks["uisurface"] = uisurface
+    running = {name: _on_host_node(name, block) for name, block in blocks.items()}
+    return {"operators": only(running), "settings": _SETTINGS}
+
+
+def only(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The chart's value `operators` for these operators and no others."""
+    return {name: blocks.get(name, {"enabled": False}) for name in OPERATORS}
 
 
 def _on_host_node(operator: str, block: Mapping[str, Any]) -> dict[str, Any]:

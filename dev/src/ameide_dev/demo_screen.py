@@ -159,7 +159,7 @@ def key(domain: Mapping[str, Any]) -> str:
 
 
 def summary(domain: Object) -> tuple[str, str, str, str]:
-    """(Ready's status, its reason, which schema or definition it runs on, what keeps it from being Ready)."""
+    """(Ready's status, its reason, which schema or definition it runs on or where it is, what keeps it from Ready)."""
     current = condition_of(domain, "Ready")
     if current is None:
         return "-", "-", "", "waiting for the operator"
@@ -168,7 +168,10 @@ def summary(domain: Object) -> tuple[str, str, str, str]:
 
 
 def _runs(resource: Object) -> str:
-    """The version of a Domain's schema, or its migration's state; that of a Process's definition."""
+    """The version of a Domain's schema, or its migration's state; that of a Process's definition; a surface's URL."""
+    if resource["kind"] == "UISurface":
+        serves = (condition_of(resource, "RoutingReady") or {}).get("status") == "True"
+        return str(((resource.get("status") or {}).get("endpoints") or {}).get("url") or "") if serves else ""
     if resource["kind"] == "Process":
         version = ((resource.get("status") or {}).get("definition") or {}).get("version")
         return f"definition {version}" if version else ""

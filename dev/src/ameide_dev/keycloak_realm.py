@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -221,7 +221,7 @@ class Realm:
         }
         base = f"{self.issuer}/protocol/openid-connect"
         with httpx.Client(timeout=30, trust_env=False) as browser:
-            code = self._authorization_code(browser, f"{base}/auth", query, user, password)
+            code = _code(enter(browser, f"{base}/auth?{urlencode(query)}", user, password))
             form = {
                 "grant_type": "authorization_code",
                 "code": code,
@@ -232,27 +232,30 @@ class Realm:
             body = _checked(browser.post(f"{base}/token", data=form)).json()
         return Tokens(body["access_token"], body.get("id_token", ""), claims(body["access_token"]))
 
-    def _authorization_code(
-        self, browser: httpx.Client, url: str, query: Mapping[str, str], user: str, password: str
-    ) -> str:
-        page = browser.get(url, params=query)
-        if page.is_redirect:  # refused without asking who it is: the error is in the location
-            return _code(page)
-        form = re.search(r'<form[^>]*id="kc-form-login"[^>]*action="([^"]+)"', _checked(page).text)
-        if form is None:
-            raise KeycloakRefusal(page.status_code, f"Keycloak showed no login form: {_plain(page.text)}")
-        # Cookies are marked for https only; a browser takes loopback for as safe, an HTTP client does not.
-        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.cookies.jar)
-        entered = {"username": user, "password": password, "credentialId": ""}
-        answer = browser.post(html.unescape(form[1]), data=entered, headers={"Cookie": cookies})
-        if not answer.is_redirect:
-            said = re.search(r"(?s)<span[^>]*kc-feedback-text[^>]*>(.*?)</span>", answer.text)
-            why = _plain(said[1] if said else answer.text)
-            raise KeycloakRefusal(answer.status_code, f"user {user} was not let in: {why}")
-        return _code(answer)
-
     def _path(self, *parts: str) -> str:
         return "".join(f"/{quote(part, safe='')}" for part in (self.name, *parts))
+
+
+def enter(browser: httpx.Client, url: str, user: str, password: str) -> str:
+    """Log a user in by Keycloak's form, to which `url` leads; where Keycloak then sends the browser to.
+
+    Raises KeycloakRefusal where it shows no form or does not let the user in.
+    """
+    page = browser.get(url)
+    if page.is_redirect:  # refused without asking who it is, or not asked as the browser has a session
+        return str(page.headers["location"])
+    form = re.search(r'<form[^>]*id="kc-form-login"[^>]*action="([^"]+)"', _checked(page).text)
+    if form is None:
+        raise KeycloakRefusal(page.status_code, f"Keycloak showed no login form: {_plain(page.text)}")
+    # Cookies are marked for https only; a browser takes loopback for as safe, an HTTP client does not.
+    cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.cookies.jar)
+    entered = {"username": user, "password": password, "credentialId": ""}
+    answer = browser.post(html.unescape(form[1]), data=entered, headers={"Cookie": cookies})
+    if not answer.is_redirect:
+        said = re.search(r"(?s)<span[^>]*kc-feedback-text[^>]*>(.*?)</span>", answer.text)
+        why = _plain(said[1] if said else answer.text)
+        raise KeycloakRefusal(answer.status_code, f"user {user} was not let in: {why}")
+    return str(answer.headers["location"])
 
 
 def claims(token: str) -> dict[str, Any]:
@@ -274,11 +277,11 @@ def _key_providers() -> list[dict[str, Any]]:
     ]
 
 
-def _code(answer: httpx.Response) -> str:
-    query = parse_qs(urlsplit(answer.headers["location"]).query)
+def _code(location: str) -> str:
+    query = parse_qs(urlsplit(location).query)
     if "code" not in query:
         words = ": ".join(query.get("error", ["no code"]) + query.get("error_description", []))
-        raise KeycloakRefusal(answer.status_code, f"Keycloak gave no authorization code: {words}")
+        raise KeycloakRefusal(httpx.codes.FOUND, f"Keycloak gave no authorization code: {words}")
     return query["code"][0]
 
 

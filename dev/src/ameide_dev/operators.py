@@ -135,7 +135,7 @@ class OperatorProcess:
         if wait:
             self.wait_ready()
 
-    def wait_ready(self, timeout: float = 30) -> None:
+    def wait_ready(self, timeout: float = 90) -> None:
         """Return once /readyz says so."""
         assert self.server is not None
         wait_until(self.service_account, self.is_ready, [self.server], timeout=timeout)

@@ -146,13 +146,28 @@ def test_keycloak_that_is_away_is_told_and_nothing_is_routed(
     assert own.route() is None
 
 
-def test_secrets_are_in_no_log_and_no_status(surfaces: Surfaces, operator: OperatorProcess) -> None:
-    surfaces.create()
-    told = json.dumps(surfaces.ready())
-    secret = surfaces.secret()
-    assert secret
-    assert secret not in told
-    assert secret not in operator.logs
+def test_secrets_are_nowhere_but_in_the_secret(surfaces: Surfaces, operator: OperatorProcess) -> None:
+    """Not in status, log, metrics or Events, nor in any child that others may read, after a rotation too."""
+    surfaces.create(auth={"mode": "Application"})
+    surfaces.ready()
+    first = surfaces.secret()
+    surfaces.annotate(rotate_secret="1")
+    until("another secret", lambda: surfaces.secret() != first)
+    told = [json.dumps(surfaces.ready()), operator.logs, operator.metrics()]
+    for api, kind in (
+        ("apps/v1", "ControllerRevision"),
+        ("apps/v1", "Deployment"),
+        ("v1", "ConfigMap"),
+        ("v1", "Event"),
+        ("v1", "Pod"),
+    ):
+        found = surfaces.kube.list(api, kind, surfaces.namespace)
+        assert found, kind
+        told.append(json.dumps(found))
+    account = surfaces.around.secret_file.read_text()
+    for secret in (first, surfaces.secret(), account):
+        assert secret
+        assert [text for text in told if secret in text] == []
 
 
 def test_the_api_server_refuses_what_cannot_be(surfaces: Surfaces) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agents import CHILD, STORE, Agents
 
+from agent_operator.plan.credentials import target_name
 from ameide_dev.externalsecrets import ExternalSecrets
 from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
@@ -64,7 +65,8 @@ def test_agent_that_the_policy_forbids_can_be_deleted(agents: Agents) -> None:
 def test_store_is_named_by_settings_and_never_by_the_author(agents: Agents) -> None:
     """What is asked of the secret store comes from policy and settings; the Agent goes with its ExternalSecret."""
     agents.create(model={"provider": "openai", "name": "gpt-5"})
-    wanted = until("it", lambda: agents.child("external-secrets.io/v1", "ExternalSecret", f"{CHILD}-openai"))
+    name = target_name(CHILD, "openai")
+    wanted = until("it", lambda: agents.child("external-secrets.io/v1", "ExternalSecret", name))
     assert wanted["spec"]["secretStoreRef"] == {"name": STORE, "kind": "ClusterSecretStore"}
     assert wanted["spec"]["data"][0]["remoteRef"]["key"] == f"{agents.namespace}/openai"
     assert wanted["metadata"]["ownerReferences"][0]["uid"] == agents.get()["metadata"]["uid"]

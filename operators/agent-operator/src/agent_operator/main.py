@@ -76,9 +76,9 @@ class AgentWiring(Wiring):
     observer: Observer
 
     def of_tool(self, manifest: Manifest) -> Iterable[ObjectKey]:
-        """Every Agent that asks for a Domain, Process or Agent as a tool."""
+        """Every Agent that asks for a Domain, Process or Agent as a tool, or runs with it."""
         key = key_of(manifest)
-        return self.observer.by_tool.keys(ToolKey(manifest["kind"].lower(), key.namespace, key.name))
+        return self.observer.users(ToolKey(manifest["kind"].lower(), key.namespace, key.name))
 
 
 def _standing(manifest: Manifest) -> Hashable:

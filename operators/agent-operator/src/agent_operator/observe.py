@@ -12,16 +12,17 @@ from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from typing import Final
 
-from agent_operator.definition import AgentDefinitionError, parse
 from agent_operator.observed import Observed
+from agent_operator.plan import judged
 from agent_operator.plan.context import RESOURCES, Context
-from agent_operator.plan.judgement import ANNOTATION_SUBJECT, judge_wanted
+from agent_operator.plan.judgement import ANNOTATION_SUBJECT
 from agent_operator.policy.state import PolicyState
 from agent_operator.policy.subject import ToolKey, from_data, tool_requests
 from agent_operator.policysource import PolicySource
 from agent_operator.settings import AgentSettings
 from agent_operator.spec import Agent
 from ameide_shared.compile.context import annotation, primitive_for
+from ameide_shared.kube.cache import owner_of
 from ameide_shared.kube.index import Index
 from ameide_shared.kube.resources import (
     AGENT,
@@ -60,7 +61,8 @@ class Observer:
         self._definitions = definitions
         self._policy = policy
         self._settings = settings
-        self.by_tool = Index(reader.cache, AGENT, _tools)
+        self._by_tool_of_spec = Index(reader.cache, AGENT, _tools)
+        self._by_tool_of_revision = Index(reader.cache, CONTROLLER_REVISION, _tools_of_revision)
 
     async def observe(self, manifest: Manifest) -> Observed:
         """Read what the plan of this Agent needs. Raises ApiError where the API server cannot be asked."""
@@ -96,20 +98,22 @@ class Observer:
         return [_scrubbed(each) if each["kind"] == EXTERNAL_SECRET.kind else each for each in objects]
 
     async def _secrets(self, ctx: Context) -> list[Manifest]:
-        """The Secrets of others that hold the Agent's credentials."""
-        fetched = ctx.fetched.definition
-        try:
-            parsed = parse(fetched) if fetched is not None else None
-        except AgentDefinitionError:
-            parsed = None
-        verdict = judge_wanted(ctx, parsed, None).verdict
-        found = []
-        for needed in verdict.credentials if verdict is not None else ():
-            if needed.secret_name is not None:
-                key = ObjectKey(ctx.primitive.namespace, needed.secret_name)
-                secret = await self._reader.foreign(SECRET, key, [value.key for value in needed.values])
-                found += [secret] if secret is not None else []
-        return found
+        """The Secrets of others that hold credentials of what the spec asks for, and of what runs."""
+        wanted: dict[str, set[str]] = {}
+        for verdict in (one.verdict for one in judged(ctx)):
+            for needed in verdict.credentials if verdict is not None else ():
+                if needed.secret_name is not None:
+                    wanted.setdefault(needed.secret_name, set()).update(value.key for value in needed.values)
+        keys = [ObjectKey(ctx.primitive.namespace, name) for name in wanted]
+        found = [await self._reader.foreign(SECRET, key, wanted[key.name]) for key in keys]
+        return [secret for secret in found if secret is not None]
+
+    def users(self, tool: ToolKey) -> set[ObjectKey]:
+        """The Agents whose spec asks for a tool, or that run with it although their spec no longer does."""
+        revisions = self._by_tool_of_revision.keys(tool)
+        owners = [owner_of(found) for key in revisions for found in self._reader.get(CONTROLLER_REVISION, key)]
+        running = {ObjectKey(owner.namespace, owner.name) for owner in owners if owner is not None}
+        return {*self._by_tool_of_spec.keys(tool), *running}
 
     def forget(self, key: ObjectKey) -> None:
         """An Agent has gone: nothing is asked for its sake any more."""
@@ -158,10 +162,16 @@ def _tools_of(manifest: Manifest) -> Iterable[ToolKey]:
 
 def _tools_of_revisions(objects: Iterable[Manifest]) -> Iterable[ToolKey]:
     """The tools of what was released, which may be others than those that the spec asks for now."""
-    for each in objects:
-        written = annotation(each, ANNOTATION_SUBJECT) if each.get("kind") == CONTROLLER_REVISION.kind else ""
-        if written:
-            try:
-                yield from (request.tool for request in from_data(json.loads(written)).tools)
-            except (ValueError, KeyError, TypeError):
-                continue
+    return [tool for each in objects if each.get("kind") == CONTROLLER_REVISION.kind for tool in _released_with(each)]
+
+
+def _tools_of_revision(revision: Manifest) -> list[Hashable]:
+    """Values by which a revision is found when one of its tools changes."""
+    return list(_released_with(revision))
+
+
+def _released_with(revision: Manifest) -> list[ToolKey]:
+    try:
+        return [request.tool for request in from_data(json.loads(annotation(revision, ANNOTATION_SUBJECT))).tools]
+    except (ValueError, KeyError, TypeError):
+        return []

@@ -18,6 +18,7 @@ from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage
 from ameide_shared.status import Condition, compose, failure_stage, paused_condition
 from ameide_shared.transformation.children import ANNOTATION_CHECKSUM, ANNOTATION_ID, ANNOTATION_VERSION
+from ameide_shared.vocabulary import ANNOTATION_PAUSED
 
 POLICY_VIOLATION: Final = "PolicyViolation"
 
@@ -31,9 +32,10 @@ def status(manifest: Manifest, observed: Observed, plan: Plan, outcome: Outcome,
     stages = (*failures, *(_unpublished(stage, unpublished, now) for stage in plan.stages))
     previous: Mapping[str, Any] = manifest.get("status") or {}
     compiled = "policy" in plan.facts
+    paused = annotation(manifest, ANNOTATION_PAUSED) == "true"
     own = {
         "definition": _definition(observed, plan, previous.get("definition") or {}) if compiled else None,
-        "grants": _grants(plan.facts["grants"], previous.get("grants") or {}, published) if compiled else None,
+        "grants": _grants(plan.facts["grants"], previous.get("grants") or {}, published, paused) if compiled else None,
         "policy": dict(plan.facts["policy"]) if compiled else None,
     }
     fields = common_fields(manifest, observed, plan, outcome, AGENT, own)
@@ -90,11 +92,11 @@ def _definition(observed: Observed, plan: Plan, previous: Mapping[str, Any]) -> 
     return (told | ({"available": available} if available else {})) or None
 
 
-def _grants(held: Held | None, previous: Mapping[str, Any], published: bool) -> dict[str, Any] | None:
-    """The grants that pods hold. Those that cannot be told any more stay as they were told."""
+def _grants(held: Held | None, previous: Mapping[str, Any], published: bool, paused: bool) -> dict[str, Any] | None:
+    """The grants that pods hold. Those that cannot be told any more, or are not written, stay as they were told."""
     if held is None:
         return None
-    if held.built is None:
+    if held.built is None or paused:
         return dict(previous) or None
     told: dict[str, Any] = {"digest": held.digest, "count": held.built.count}
     if held.built.pending:

@@ -278,3 +278,18 @@ def test_messages_of_a_verdict() -> None:
         "(policy: tools[0].deny[0])"
     )
     assert verdict.remedy == "remove it from the Agent, or have the policy drop the rule"
+
+
+def test_messages_of_several_violations_say_which_remedy_is_for_which_field() -> None:
+    verdict = evaluate(EXAMPLE, replace(CODER, provider="acme", tools=(request(ORDERS, "DeleteOrder"),)))
+    assert "spec.model.provider: use " in verdict.remedy
+    assert "spec.tools.allowed[0].operations[0]: remove it from the Agent" in verdict.remedy
+
+
+def test_messages_end_with_a_whole_violation_and_say_how_many_there_are_more() -> None:
+    operations = tuple(f"DeleteOrder{number}" for number in range(40))
+    verdict = evaluate(EXAMPLE, replace(CODER, tools=(request(ORDERS, *operations),)))
+    *shown, more = verdict.message.split("; ")
+    assert len(verdict.message) < 700
+    assert all(one.endswith("(policy: tools[0].deny[0])") for one in shown)
+    assert more == f"and {40 - len(shown)} more"

@@ -9,12 +9,13 @@ never released; what runs gets what the policy grants it now, keeps what it has,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from agent_operator.observed import Observed
-from agent_operator.plan import credentials, definition, grants
+from agent_operator.plan import credentials, grants
+from agent_operator.plan.children import Cast, Scene, children
 from agent_operator.plan.context import Context
 from agent_operator.plan.credentials import SECRETS_READY, secrets_stage
 from agent_operator.plan.definition import Resolution, resolve, undeclared
@@ -31,19 +32,15 @@ from agent_operator.plan.judgement import (
     policy_stage,
     subject_text,
 )
-from agent_operator.plan.network import border
-from agent_operator.plan.pods import AGENT, RUNTIME_READY, runtime_stage, template
+from agent_operator.plan.pods import RUNTIME_READY, runtime_stage, template
 from agent_operator.plan.quarantine import emptied, refilled
-from agent_operator.plan.scaling import by_sessions, scaling
-from agent_operator.policy.subject import Subject
 from agent_operator.policy.verdict import NeededCredential
 from agent_operator.settings import AgentSettings
 from agent_operator.spec import Agent, AgentSpec
-from ameide_shared.compile.acceptance import accept, network_profile, refusal_of
+from ameide_shared.compile.acceptance import accept, refusal_of
 from ameide_shared.compile.context import annotation, primitive_for
-from ameide_shared.compile.surroundings import before_pods, beside_pods, other_service_accounts, unwanted
-from ameide_shared.kube.resources import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, SCALED_OBJECT, Manifest
-from ameide_shared.plan import Action, AddFinalizer, Notify, Plan, RemoveFinalizer
+from ameide_shared.kube.resources import HORIZONTAL_POD_AUTOSCALER, SCALED_OBJECT, Manifest
+from ameide_shared.plan import Action, Notify, Plan, RemoveFinalizer
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate, Revision
 from ameide_shared.revisions import stamp as stamp_template
@@ -59,9 +56,8 @@ from ameide_shared.rollout import (
 )
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.stages import Stage, blocked, first_blocker
-from ameide_shared.transformation.children import DEFINITION_RESOLVED, ensure_definition
+from ameide_shared.transformation.children import DEFINITION_RESOLVED
 from ameide_shared.vocabulary import ANNOTATION_REVISION, WORKLOAD_READY
-from ameide_shared.workload import workload_state
 
 ASK_AGAIN_SECONDS: Final = 10.0
 _SEEN_BY_ASKING: Final = frozenset(
@@ -76,16 +72,6 @@ _SEEN_BY_ASKING: Final = frozenset(
 """What waits for something of somebody else that no watch shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Cast:
-    """Who is in a plan: what the spec asks for and what runs, each judged, and the grants that each holds."""
-
-    wanted: Judged
-    running: Judged | None
-    wanted_grants: Held
-    running_grants: Held | None
-
-
 def plan(manifest: Manifest, observed: Observed, settings: AgentSettings, now: datetime) -> Plan:
     """Everything that is to be done about this Agent now, and how its stages stand."""
     primitive = primitive_for(manifest, observed)
@@ -98,19 +84,30 @@ def plan(manifest: Manifest, observed: Observed, settings: AgentSettings, now: d
     return plan_deletion(ctx) if deleting else _plan(ctx)
 
 
-def _plan(ctx: Context) -> Plan:
+def judged(ctx: Context) -> list[Judged]:
+    """All that a plan is about: what the spec asks for, and what runs."""
+    _, _, wanted, running = _judged(ctx)
+    return [one for one in (wanted, running) if one is not None]
+
+
+def _judged(ctx: Context) -> tuple[Sequence[Revision], Resolution, Judged, Judged | None]:
+    """What was released, the definition to run, and the judgements of what the spec asks for and of what runs."""
     revisions = released(_workload(ctx, ctx.spec))
     current = revisions[-1] if revisions else None
     resolution = resolve(ctx, current.template if current else None)
     running = judge_running(ctx, current)
-    wanted = judge_wanted(ctx, resolution.parsed, running)
+    return revisions, resolution, judge_wanted(ctx, resolution.parsed, running), running
+
+
+def _plan(ctx: Context) -> Plan:
+    revisions, resolution, wanted, running = _judged(ctx)
     accepted = accept(ctx, tenant_id=ctx.spec.definition_ref.tenant_id)
     defined = undeclared(ctx, wanted.subject) or resolution.stage
     holder = next((one for one in (wanted, running) if one is not None and one.allowed), None)
     secrets = secrets_stage(ctx, _needed(holder)) if holder is not None else None
     forbidden = not accepted.done or not wanted.allowed or resolution.target is None or not defined.done
     held = forbidden or secrets is None or not secrets.done
-    cast = _Cast(wanted, running, grants_of(ctx, wanted), grants_of(ctx, running) if running is not None else None)
+    cast = Cast(wanted, running, grants_of(ctx, wanted), grants_of(ctx, running) if running is not None else None)
     rollout = _rollout(ctx, cast, resolution, revisions, held=held)
     main, main_grants = _main(cast, rollout, held=held)
     cut_off = main is not None and main.fate is Fate.CUT_OFF
@@ -123,9 +120,8 @@ def _plan(ctx: Context) -> Plan:
         pods = woken
     candidate = rollout.canary.get("state") == RUNNING
     runtime = main_deployment(pods, rollout.template, {**rollout.annotations, **marks}) if rollout.template else ()
-    actions = _children(
-        ctx, runtime, cast, rollout, resolution, main, main_grants, candidate, forbidden, cut_off, woken is not None
-    )
+    scene = Scene(cast, rollout, resolution, main, main_grants, candidate, forbidden, cut_off, woken is not None)
+    actions = children(ctx, scene, runtime)
     policy = policy_stage(ctx, wanted, running, cut_off=cut_off)
     gates = (accepted, policy, *_behind(accepted, defined, secrets or blocked(SECRETS_READY, policy)))
     workload = workload_stage(pods, rollout.template, planned_replicas(pods, actions), first_blocker(gates))
@@ -142,7 +138,7 @@ def _plan(ctx: Context) -> Plan:
         "child": ctx.primitive.child_name,
         "available": resolution.available,
         "grants": main_grants,
-        "policy": facts(ctx, wanted, cut_off=cut_off),
+        "policy": facts(ctx, wanted, running, cut_off=cut_off),
         "judged": wanted.verdict is not None,
         "fault": fault_text(ctx),
         "violation": policy if policy.reason in (Reason.PolicyViolation, Reason.Quarantined) else None,
@@ -189,7 +185,7 @@ def _workload(ctx: Context, spec: AgentSpec) -> Workload:
 
 
 def _rollout(
-    ctx: Context, cast: _Cast, resolution: Resolution, revisions: Sequence[Revision], *, held: bool
+    ctx: Context, cast: Cast, resolution: Resolution, revisions: Sequence[Revision], *, held: bool
 ) -> Rollout:
     """Which template runs, with the grants of whoever runs it."""
     verdict = cast.wanted.verdict
@@ -217,78 +213,13 @@ def _rollout(
     )
 
 
-def _main(cast: _Cast, rollout: Rollout, *, held: bool) -> tuple[Judged | None, Held | None]:
+def _main(cast: Cast, rollout: Rollout, *, held: bool) -> tuple[Judged | None, Held | None]:
     """Who the main Deployment runs, with its grants; nobody before the first release."""
     if rollout.template is None:
         return None, None
     if not held and rollout.current == rollout.target:
         return cast.wanted, cast.wanted_grants
     return cast.running, cast.running_grants
-
-
-def _children(
-    ctx: Context,
-    runtime: Sequence[Action],
-    cast: _Cast,
-    rollout: Rollout,
-    resolution: Resolution,
-    main: Judged | None,
-    main_grants: Held | None,
-    candidate: bool,
-    forbidden: bool,
-    cut_off: bool,
-    woken: bool,
-) -> list[Action]:
-    runs = [one for one in (main, cast.wanted if candidate else None) if one is not None]
-    if not runs and forbidden:
-        return []
-    actions: list[Action] = []
-    holds = FINALIZER in (ctx.manifest["metadata"].get("finalizers") or ())
-    if not holds and ctx.settings.grants_service.url and rollout.template is not None:
-        actions.append(AddFinalizer(FINALIZER, "grants in the grants service outlive the Agent's own children"))
-    profile = None if forbidden else network_profile(ctx)
-    limits = border(ctx, profile, runs or [cast.wanted])
-    actions += before_pods(ctx, AGENT, profile, rollout.template, border=limits)
-    held = [one for one in (main_grants, cast.wanted_grants if candidate else None) if one is not None]
-    actions += grants.ensure_grants(ctx, held)
-    if cut_off:
-        # The service is told before pods go: whoever asks it has to hear of it first.
-        actions += grants.publish(ctx, held[0])
-    else:
-        if not forbidden:
-            actions += ensure_definition(ctx, resolution.target, definition.FILE)
-        kept = any(one.fate is Fate.KEPT for one in runs)
-        actions += credentials.external_secrets(ctx, _credentials(cast, runs, forbidden=forbidden), keep_others=kept)
-    actions += rollout.actions
-    actions += runtime
-    if cut_off:
-        actions += unwanted(ctx, HORIZONTAL_POD_AUTOSCALER, "quarantine: nothing starts pods")
-        actions += unwanted(ctx, SCALED_OBJECT, "quarantine: nothing starts pods")
-        return actions
-    if not forbidden and not woken:
-        actions += beside_pods(ctx, AGENT, scaled_elsewhere=by_sessions(ctx))
-        actions += scaling(ctx)
-        actions += other_service_accounts(ctx, rollout.template)
-    if rollout.template is not None and held:
-        actions += grants.publish(ctx, held[0])
-        actions += _drop_unused(ctx, held, resolution, rollout.template)
-    return actions
-
-
-def _drop_unused(ctx: Context, held: Sequence[Held], resolution: Resolution, running: PodTemplate) -> list[Action]:
-    """Grants and definitions that no pod has any more. While a rollout is under way the old ReplicaSet may still have
-    to replace pods.
-    """
-    main = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.child_name)
-    if not workload_state(main).rolled_out:
-        return []
-    return [*grants.drop_unused(ctx, held), *definition.drop_unused(ctx, resolution.target, [running])]
-
-
-def _credentials(cast: _Cast, runs: Sequence[Judged], *, forbidden: bool) -> list[tuple[Subject, NeededCredential]]:
-    """The credentials of all that runs, and of what is about to."""
-    wanted = [] if forbidden else [cast.wanted]
-    return [(one.subject, needed) for one in (*runs, *wanted) for needed in _needed(one)]
 
 
 def _invalid(manifest: Manifest, child: str, error: InvalidSpec, deleting: bool) -> Plan:
@@ -305,4 +236,4 @@ def _invalid(manifest: Manifest, child: str, error: InvalidSpec, deleting: bool)
     return Plan(actions, (stage, *(blocked(condition, stage) for condition in conditions)), facts={"child": child})
 
 
-__all__ = ["plan"]
+__all__ = ["judged", "plan"]

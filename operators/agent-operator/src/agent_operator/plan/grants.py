@@ -14,8 +14,9 @@ from agent_operator.policy.verdict import GrantedTool, Verdict, Violation
 from ameide_shared.builders.identity import Primitive, child_metadata, is_owned
 from ameide_shared.builders.networkpolicy import primitive_egress, rule_egress
 from ameide_shared.compile.context import annotation
+from ameide_shared.compile.immutable import ensure_immutable
 from ameide_shared.kube.resources import CONFIG_MAP, DEPLOYMENT, POD, Manifest, key_of
-from ameide_shared.plan import Action, Call, Delete, Ensure
+from ameide_shared.plan import Action, Call, Delete
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate
 from ameide_shared.stages import Stage, done
@@ -42,7 +43,10 @@ class Held:
 def grants_of(ctx: Context, judged: Judged) -> Held:
     """The grants of something by what the policy says of it."""
     if judged.fate is Fate.KEPT:
-        return Held(str(((ctx.manifest.get("status") or {}).get("grants") or {}).get("digest") or ""))
+        # What the Deployment has goes before what status says: a status may lag behind.
+        main = ctx.observed.objects.get(DEPLOYMENT, ctx.primitive.namespace, ctx.primitive.child_name)
+        worn = annotation(((main or {}).get("spec") or {}).get("template") or {}, ANNOTATION_GRANTS)
+        return Held(worn or str(((ctx.manifest.get("status") or {}).get("grants") or {}).get("digest") or ""))
     verdict = judged.verdict if judged.fate is Fate.GRANTED and judged.verdict is not None else _NOTHING
     found = {tool.tool: address for tool in verdict.tools if (address := _address(ctx, tool.tool))}
     grants = build(judged.subject, verdict, found)
@@ -67,11 +71,16 @@ def source(primitive: Primitive) -> dict[str, Any]:
     return {"configMap": {"name": f"{primitive.child_name}-grants", "items": [{"key": FILE, "path": FILE}]}}
 
 
-def ensure_grants(ctx: Context, held: Sequence[Held]) -> list[Action]:
-    """The ConfigMaps; they must be there before pods that mount them."""
+def ensure_grants(ctx: Context, held: Sequence[Held], *, required: bool) -> list[Action]:
+    """The ConfigMaps; they must be there before pods that mount them, and be ours: `required` holds back what follows.
+
+    Anybody can work out the name of grants to come, and write others under it.
+    """
     built = {one.digest: one.built for one in held if one.built is not None}
     return [
-        Ensure(
+        ensure_immutable(
+            ctx.primitive,
+            ctx.observed.objects,
             {
                 "apiVersion": CONFIG_MAP.api_version,
                 "kind": CONFIG_MAP.kind,
@@ -82,7 +91,7 @@ def ensure_grants(ctx: Context, held: Sequence[Held]) -> list[Action]:
                 "immutable": True,
             },
             f"{grants.count} tools granted" + (f", {len(grants.pending)} pending" if grants.pending else ""),
-            create_only=True,
+            required=required,
         )
         for digest, grants in built.items()
     ]

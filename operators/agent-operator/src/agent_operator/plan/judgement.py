@@ -14,9 +14,11 @@ from agent_operator.policy.evaluate import evaluate
 from agent_operator.policy.offline import problem_of
 from agent_operator.policy.subject import Subject, as_data, from_data, subject_of, tool_requests
 from agent_operator.policy.verdict import Verdict
+from ameide_shared.compile.context import annotation
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import Revision
 from ameide_shared.stages import Stage, State, done
+from ameide_shared.vocabulary import ANNOTATION_PAUSED
 
 ANNOTATION_SUBJECT: Final = "ameide.io/policy-subject"
 """On revisions: the Agent as the policy judged it when they were released, so that a later policy can judge it anew."""
@@ -88,7 +90,9 @@ def judge_running(ctx: Context, revision: Revision | None) -> Judged | None:
         subject = subject_of(ctx.manifest, tenant_id=ctx.primitive.tenant_id, sku=ctx.sku)
     # Tenant and SKU are the namespace's, and may have changed since.
     judged = _judged(ctx, replace(subject, tenant_id=ctx.primitive.tenant_id, sku=ctx.sku))
-    return replace(judged, cut_off=is_marked(ctx))
+    told = (ctx.manifest.get("status") or {}).get("policy") or {}
+    # The Deployment that bears the mark may have been deleted meanwhile.
+    return replace(judged, cut_off=is_marked(ctx) or bool(told.get("quarantined")))
 
 
 def subject_text(subject: Subject) -> str:
@@ -101,33 +105,54 @@ def policy_stage(ctx: Context, wanted: Judged, running: Judged | None, *, cut_of
     fault = ctx.observed.policy.fault
     if ctx.observed.policy.policy is None:
         told = f"the policy {fault.message}" if fault is not None else "the policy has yet to be read"
-        message = f"{told}; without a policy nothing is allowed, and what runs goes on"
+        runs = "what was cut off stays so" if cut_off else "what runs goes on"
+        message = f"{told}; without a policy nothing is allowed, and {runs}"
         remedy = fault.remedy if fault is not None else ""
         state = State.FAILED if fault is not None else State.PROGRESSING
         return Stage("", state, Reason.PolicyNotLoaded, message, object="policy", remedy=remedy)
     if not wanted.allowed:
         assert wanted.verdict is not None, "there is a policy"
-        message, remedy = wanted.verdict.message, wanted.verdict.remedy
-        if cut_off:
-            message = f"{message}; what ran is cut off: no egress, no grants, no pods"
         reason = Reason.Quarantined if cut_off else Reason.PolicyViolation
+        message = f"{_consequence(ctx, running, cut_off=cut_off)}: {wanted.verdict.message}"
         problems = tuple(problem_of(found) for found in wanted.verdict.violations)
+        remedy = wanted.verdict.remedy
+        if cut_off and is_held_back(ctx, running):
+            remedy = f"remove the annotation {ANNOTATION_PAUSED}; {remedy}"
         return Stage("", State.STALLED, reason, message, object="policy", remedy=remedy, problems=problems)
     if cut_off and running is not None and running.verdict is not None:
-        message = f"the policy forbids what ran, which is cut off until the spec is released: {running.verdict.message}"
+        consequence = _consequence(ctx, running, cut_off=True)
+        message = f"what ran is {consequence}, until the spec is released: {running.verdict.message}"
         return Stage("", State.PROGRESSING, Reason.Quarantined, message, object="policy", remedy=running.verdict.remedy)
     if fault is not None:
         return done("", Reason.PolicyInvalid, fault_text(ctx), degraded=True)
     return done("", Reason.PolicyCompliant)
 
 
-def facts(ctx: Context, wanted: Judged, *, cut_off: bool) -> dict[str, Any]:
+def _consequence(ctx: Context, running: Judged | None, *, cut_off: bool) -> str:
+    """What comes of a spec that breaks the policy: the first thing that people have to know."""
+    if cut_off and is_held_back(ctx, running):
+        return f"to be cut off, and runs on only because the annotation {ANNOTATION_PAUSED} is true"
+    if cut_off:
+        return "cut off (no egress, no grants, no pods)"
+    if running is None:
+        return "nothing of it is started"
+    if running.allowed:
+        return "not rolled out, what was released before runs on"
+    return "runs on as it was released, though the policy forbids it by now"
+
+
+def is_held_back(ctx: Context, running: Judged | None) -> bool:
+    """Whether a quarantine that is due is not carried out, since nothing is written while the Agent is paused."""
+    return annotation(ctx.manifest, ANNOTATION_PAUSED) == "true" and not (running is not None and running.cut_off)
+
+
+def facts(ctx: Context, wanted: Judged, running: Judged | None, *, cut_off: bool) -> dict[str, Any]:
     """What status tells of the policy."""
     policy, verdict = ctx.observed.policy.policy, wanted.verdict
     told: dict[str, Any] = {"digest": policy.digest} if policy is not None else {}
     if verdict is not None and not verdict.allowed:
         told["violations"] = list(dict.fromkeys(found.rule for found in verdict.violations))
-    return told | ({"quarantined": True} if cut_off else {})
+    return told | ({"quarantined": True} if cut_off and not is_held_back(ctx, running) else {})
 
 
 def fault_text(ctx: Context) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 from agent_operator.policy.document import Tightening
@@ -101,10 +103,23 @@ class Verdict:
 
     @property
     def message(self) -> str:
-        """Every violation on one line, for a condition."""
-        return "; ".join(f"{found.field}: {found.message} (policy: {found.rule})" for found in self.violations)
+        """The violations on one line, for a condition: whole ones, as many as people read, and how many more."""
+        return _fitting([f"{found.field}: {found.message} (policy: {found.rule})" for found in self.violations], 600)
 
     @property
     def remedy(self) -> str:
-        """What to do about all of them, each piece of advice once."""
-        return "; ".join(dict.fromkeys(found.remedy for found in self.violations))
+        """What to do about them, each piece of advice once, with the fields that it is for where there are several."""
+        fields: dict[str, list[str]] = {}
+        for found in self.violations:
+            fields.setdefault(found.remedy, []).append(found.field)
+        if len(fields) <= 1:
+            return "".join(fields)
+        return _fitting([f"{', '.join(dict.fromkeys(where))}: {remedy}" for remedy, where in fields.items()], 300)
+
+
+def _fitting(texts: Sequence[str], characters: int) -> str:
+    """Texts joined by semicolons: the first in any case, then those that fit, and how many are left out."""
+    shown = list(accumulate(len(text) + 2 for text in texts))
+    count = max(1, sum(length <= characters for length in shown))
+    more = f"; and {len(texts) - count} more" if count < len(texts) else ""
+    return "; ".join(texts[:count]) + more

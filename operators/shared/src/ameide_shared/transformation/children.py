@@ -11,9 +11,10 @@ from typing import Any, Final, Protocol
 from ameide_shared import vocabulary as v
 from ameide_shared.builders.identity import Primitive, child_metadata, is_owned
 from ameide_shared.compile.context import annotation
+from ameide_shared.compile.immutable import ensure_immutable
 from ameide_shared.kube.resources import CONFIG_MAP, Manifest
 from ameide_shared.observed import Observed
-from ameide_shared.plan import Action, Ensure
+from ameide_shared.plan import Action
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate
 from ameide_shared.stages import Stage, State, done
@@ -93,7 +94,8 @@ def ensure_definition(ctx: Defined, target: Resolved | None, key: str) -> list[A
         "data": {key: target.content},
         "immutable": True,
     }
-    return [Ensure(manifest, f"definition version {target.version}", create_only=True, required=True)]
+    reason = f"definition version {target.version}"
+    return [ensure_immutable(ctx.primitive, ctx.observed.objects, manifest, reason, required=True)]
 
 
 def stored(ctx: Defined) -> dict[str, Manifest]:

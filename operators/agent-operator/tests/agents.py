@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 import yaml
 
 from ameide_dev.client import KubeClient
+from ameide_dev.operators import OperatorProcess
 from ameide_dev.testing.resources import Resources, merged
 from ameide_dev.testing.subject import Subject
 from ameide_dev.testing.waiting import until
@@ -70,10 +72,11 @@ BASE: Mapping[str, Any] = {
 
 @dataclass
 class Policy:
-    """The policy's file. Tests share it, so each adds only rules for its own namespace."""
+    """The policy's file. Tests share it, threads too, so each adds only rules for its own namespace."""
 
     file: Path
     rules: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def allow(self) -> None:
         """Back to the base."""
@@ -92,13 +95,18 @@ class Policy:
 
     def text(self, text: str) -> None:
         """Write anything at all."""
+        with self.lock:
+            self._put(text)
+
+    def _write(self) -> None:
+        with self.lock:
+            more = [rule for rules in list(self.rules.values()) for rule in rules]
+            self._put(yaml.safe_dump({**BASE, "tools": [*BASE["tools"], *more]}))
+
+    def _put(self, text: str) -> None:
         draft = self.file.with_suffix(".new")
         draft.write_text(text)
         draft.replace(self.file)
-
-    def _write(self) -> None:
-        more = [rule for rules in self.rules.values() for rule in rules]
-        self.text(yaml.safe_dump({**BASE, "tools": [*BASE["tools"], *more]}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +226,14 @@ class Agents(Resources):
         conditions = self.get(name).get("status", {}).get("conditions", ())
         return next((each for each in conditions if each["type"] == kind), {})
 
+    def everything_of(self, operator: OperatorProcess) -> dict[str, str]:
+        """Wherever people and programs without the right to read Secrets look, as text."""
+        texts = {"log": operator.logs, "metrics": operator.metrics()}
+        assert all(texts.values())
+        for api_version, kind in _SEEN:
+            texts[kind] = json.dumps(self.kube.list(api_version, kind, self.namespace))
+        return texts
+
     def wait_event(self, reason: str) -> list[str]:
         """Wait for Events with a reason; their messages."""
         return until(f"an Event {reason}", lambda: self._events(reason))
@@ -227,6 +243,19 @@ class Agents(Resources):
         return [event.get("message") or event.get("note", "") for event in found if event.get("reason") == reason]
 
 
+_SEEN = (
+    ("ameide.io/v1", "Agent"),
+    ("v1", "Event"),
+    ("v1", "ConfigMap"),
+    ("v1", "Pod"),
+    ("v1", "Service"),
+    ("v1", "ServiceAccount"),
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "ReplicaSet"),
+    ("apps/v1", "ControllerRevision"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+    ("external-secrets.io/v1", "ExternalSecret"),
+)
 _SPECS: Mapping[str, Mapping[str, Any]] = {
     "Domain": {"image": "ghcr.io/ameide/orders-domain:1.0.0"},
     "Process": {

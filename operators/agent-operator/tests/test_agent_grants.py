@@ -88,6 +88,26 @@ def test_tool_of_another_namespace_needs_consent(agents: Agents, make_namespace:
     assert not reaches(agents.egress(), other)
 
 
+def test_tool_of_what_runs_is_taken_away_while_the_spec_asks_for_something_else(
+    agents: Agents, make_namespace: NamespaceMaker
+) -> None:
+    """A change that the policy forbids is held back. That the owner of a tool of what runs on withdraws its consent
+    concerns the Agent all the same, although its spec does not name that tool any more.
+    """
+    other = make_namespace("other")
+    agents.tool("orders", namespace=other, **{"ameide.io/allowed-namespaces": agents.namespace})
+    agents.create(**agents.uses({"domain": f"{other}/orders"}))
+    agents.ready()
+    assert reaches(agents.egress(), other)
+    agents.patch(**agents.uses({"primitive": "code-runner"}))
+    agents.until("PolicyViolation")
+    assert reaches(agents.egress(), other)
+    annotations = {"metadata": {"annotations": {"ameide.io/allowed-namespaces": None}}}
+    agents.kube.merge_patch("ameide.io/v1", "Domain", "orders", annotations, other)
+    until("it is taken away", lambda: not reaches(agents.egress(), other), timeout=10)
+    until("its grants are, too", lambda: agents.grants()["tools"] == [], timeout=10)
+
+
 def test_agent_is_a_tool_of_another(agents: Agents) -> None:
     """It is granted as soon as it exists, Ready or not, and has the address of its own Service."""
     agents.create("chief", riskTier="high", **agents.uses({"agent": "clerk"}))

@@ -2,80 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import threading
+import secrets
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agents import Agents, Around
 
 from ameide_dev.client import KubeClient
+from ameide_dev.grantsservice import GrantsService
+from ameide_dev.grantsservice_app import FaultName
+from ameide_dev.operators import OperatorProcess
 from ameide_dev.pytest_plugin import NamespaceMaker
 from ameide_dev.testing.subject import StartOperator
 from ameide_dev.testing.waiting import until
 
-TOKEN = "a-token-for-the-grants-service"
 FINALIZER = "agent.ameide.io/finalizer"
-
-
-class Service:
-    """A grants service in this process: what it knows, by path, and what it was asked. `answer`: 0 is to be well."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, bytes] = {}
-        self.asked: list[str] = []
-        self.answer = 0
-        service = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_PUT(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
-                if self._refused() or digest != self.headers["Digest"]:
-                    return self._say(service.answer or 400)
-                service.known[self.path] = body
-                return self._say(204)
-
-            def do_DELETE(self) -> None:
-                if self._refused():
-                    return self._say(service.answer or 401)
-                found = service.known.pop(self.path, None)
-                return self._say(404 if found is None else 204)
-
-            def _refused(self) -> bool:
-                service.asked.append(f"{self.command} {self.path}")
-                return bool(service.answer) or self.headers["Authorization"] != f"Bearer {TOKEN}"
-
-            def _say(self, status: int) -> None:
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Nothing is written to the test's output."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
+SCHEMA = Path(__file__).parents[3] / "docs" / "reference" / "grants.schema.json"
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    made = Service()
-    yield made
-    made.stop()
+def service() -> Iterator[GrantsService]:
+    """The reference server, which holds documents against the published schema."""
+    with GrantsService(token=secrets.token_urlsafe(24), schema=SCHEMA) as running:
+        yield running
 
 
 @pytest.fixture
@@ -84,83 +35,162 @@ def told(
     make_namespace: NamespaceMaker,
     around: Around,
     start_operator: StartOperator,
-    service: Service,
+    service: GrantsService,
     tmp_path: Path,
 ) -> Agents:
     """Agents whose operator tells the service."""
     agents = Agents(kube, make_namespace("own-told"), around)
     agents.publish()
-    token = tmp_path / "grants-token"
-    token.write_text(TOKEN)
-    start_operator(
+    start_telling(agents, start_operator, service, tmp_path)
+    return agents
+
+
+def start_telling(
+    agents: Agents, start_operator: StartOperator, service: GrantsService, directory: Path
+) -> OperatorProcess:
+    token = directory / "grants-token"
+    token.write_text(service.token or "")
+    return start_operator(
         agents.namespace,
         **{
-            **around.settings(),
+            **agents.around.settings(),
             "AMEIDE_GRANTS_SERVICE__URL": service.url,
             "AMEIDE_GRANTS_SERVICE__TOKEN_FILE": str(token),
             "AMEIDE_GRANTS_SERVICE__TIMEOUT": "2",
             "AMEIDE_DELETION_TIMEOUT": "8",
+            "AMEIDE_LOG_LEVEL": "debug",
         },
     )
-    return agents
 
 
-def path(agents: Agents) -> str:
-    return f"/v1/tenants/t123/agents/{agents.namespace}.coder/grants"
+def known(agents: Agents, service: GrantsService, tenant: str = "t123") -> dict[str, Any] | None:
+    """What the service has of the Agent."""
+    return service.grants(tenant, agents.namespace, "coder")
 
 
-def test_service_knows_what_pods_hold_until_the_agent_goes(told: Agents, service: Service) -> None:
+def tools(agents: Agents, service: GrantsService) -> list[str] | None:
+    """The tools that it has of the Agent by name; None where it does not know it."""
+    document = known(agents, service)
+    return None if document is None else [tool["name"] for tool in document["tools"]]
+
+
+def test_service_knows_what_pods_hold_until_the_agent_goes(told: Agents, service: GrantsService) -> None:
     told.create(**told.uses({"domain": "orders"}))
     agent = told.ready()
     assert FINALIZER in agent["metadata"]["finalizers"]
     assert agent["status"]["grants"]["published"] == agent["status"]["grants"]["digest"]
-    assert json.loads(service.known[path(told)]) == told.grants()
+    assert known(told, service) == told.grants()
     told.tool("orders")
-    until("it is told of the tool", lambda: len(json.loads(service.known[path(told)])["tools"]) == 1)
+    until("it is told of the tool", lambda: tools(told, service) == ["orders"])
     told.ready()
-    count = len(service.asked)
+    count = service.count("PUT")
     told.annotate(reconcile_at="now")
     told.patch(podAnnotations={"example.org/colour": "red"})
     told.ready()
-    assert len(service.asked) == count  # what it has acknowledged is not told again
+    assert service.count("PUT") == count  # what it has acknowledged is not told again
     told.delete(wait=20)
-    assert service.known == {}
-    assert service.asked[-1] == f"DELETE {path(told)}"
+    assert service.agents() == []
+    assert service.requests()[-1].method == "DELETE"
 
 
-def test_quarantine_is_told_before_pods_go(told: Agents, service: Service) -> None:
+def test_quarantine_is_told_before_pods_go(told: Agents, service: GrantsService) -> None:
     told.tool("orders")
     told.create(riskTier="high", **told.uses({"domain": "orders"}))
     told.ready()
     told.around.policy.deny(told.namespace, "domain/*/orders")
     try:
         told.until("Ready", "False", reason="Quarantined", timeout=10)
-        until("it is told", lambda: json.loads(service.known[path(told)])["tools"] == [])
+        until("it is told", lambda: tools(told, service) == [])
+        document = known(told, service)
+        assert document is not None
+        assert document.get("model") is None
     finally:
         told.around.policy.forgive(told.namespace)
 
 
-@pytest.mark.parametrize(("answer", "reason"), [(503, "GrantsServiceUnavailable"), (403, "GrantsServiceRefused")])
-def test_outage_stops_nothing_and_is_made_up_for(told: Agents, service: Service, answer: int, reason: str) -> None:
-    """The Agent runs, and says that the service does not know; after the outage it is told."""
-    service.answer = answer
+def test_quarantine_does_not_wait_for_a_service_that_is_away(told: Agents, service: GrantsService) -> None:
+    """It is told as soon as it is back."""
+    told.tool("orders")
+    told.create(riskTier="high", **told.uses({"domain": "orders"}))
+    told.ready()
+    service.fault("slow", seconds=60)
+    told.around.policy.deny(told.namespace, "domain/*/orders")
+    try:
+        until("no egress", lambda: told.egress() == [], timeout=10)
+        until("no pods", lambda: not told.pods(), timeout=10)
+        told.until("GrantsReady", "False", reason="GrantsServiceUnavailable")
+        assert told.condition("Ready")["reason"] == "Quarantined"
+        assert tools(told, service) == ["orders"]
+        service.fault(None)
+        until("it is told", lambda: tools(told, service) == [], timeout=60)
+    finally:
+        told.around.policy.forgive(told.namespace)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "words"),
+    [
+        ("unavailable", "GrantsServiceUnavailable", "HTTP 503"),
+        ("slow", "GrantsServiceUnavailable", "did not answer within 2 s"),
+        ("forbidden", "GrantsServiceRefused", "HTTP 403: The token does not permit this."),
+    ],
+)
+def test_outage_stops_nothing_and_is_made_up_for(
+    told: Agents, service: GrantsService, fault: FaultName, reason: str, words: str
+) -> None:
+    """The Agent runs, says that the service does not know, and tells people once; after the outage it is told."""
+    service.fault(fault, seconds=60 if fault == "slow" else 0)
     told.create()
     told.until("GrantsReady", "False", reason=reason)
     told.until("WorkloadReady")
     assert told.condition("Ready")["reason"] == reason
-    service.answer = 0
+    assert words in told.condition("GrantsReady")["message"]
+    assert len(told.wait_event(reason)) == 1
+    service.fault(None)
     told.annotate(reconcile_at="now")
     told.ready(timeout=90)
-    assert path(told) in service.known
+    assert known(told, service) == told.grants()
 
 
-def test_deletion_does_not_hang_on_a_service_that_is_away(told: Agents, service: Service) -> None:
+def test_hiccup_is_nobodys_business(told: Agents, service: GrantsService) -> None:
+    """Two answers of 503, then a good one: tried again at once, and no condition says anything of it."""
+    service.fault("unavailable", times=2)
     told.create()
     told.ready()
-    service.answer = 503
+    assert [one.status for one in service.requests() if one.method == "PUT"][:3] == [503, 503, 201]
+
+
+def test_deletion_does_not_hang_on_a_service_that_is_away(told: Agents, service: GrantsService) -> None:
+    told.create()
+    told.ready()
+    service.fault("unavailable")
     told.delete()
     told.until("Ready", "False", reason="GrantsServiceUnavailable")
     until("the pods have gone first", lambda: not told.pods())
     told.wait_gone(timeout=40)
     (message,) = told.wait_event("GrantsLeftBehind")
     assert told.namespace in message
+
+
+def test_token_of_the_service_appears_nowhere(
+    kube: KubeClient,
+    make_namespace: NamespaceMaker,
+    around: Around,
+    start_operator: StartOperator,
+    service: GrantsService,
+    tmp_path: Path,
+) -> None:
+    """Accepted, and then refused: in no log, metric, event or status."""
+    agents = Agents(kube, make_namespace("own-token"), around)
+    agents.publish()
+    operator = start_telling(agents, start_operator, service, tmp_path)
+    token = service.token or ""
+    agents.create()
+    agents.ready()
+    service.token = secrets.token_urlsafe(24)
+    agents.tool("orders")
+    agents.patch(**agents.uses({"domain": "orders"}))
+    agents.until("GrantsReady", "False", reason="GrantsServiceRefused")
+    told = agents.everything_of(operator)
+    assert [place for place, text in told.items() if token in text] == []
+    assert service.url in told["Agent"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import secrets
 from typing import Any
 
@@ -125,6 +124,37 @@ def test_secret_of_somebody_else_is_waited_for_and_read_into_a_variable(agents: 
     assert agents.kube.get("v1", "Secret", "coder-ledger", agents.namespace)["metadata"].get("ownerReferences") is None
 
 
+def test_rotated_secret_of_somebody_else_rolls_the_pods_once(
+    kube: KubeClient, make_namespace: NamespaceMaker, around: Around, start_operator: StartOperator
+) -> None:
+    """No watch shows it, so it is looked at; also while a violating change is held back, for what runs needs it."""
+    agents = Agents(kube, make_namespace("own-theirs"), around)
+    agents.publish()
+    start_operator(agents.namespace, **around.settings(), AMEIDE_SECRET_SECONDS="1")
+    metadata = {"name": "coder-ledger", "namespace": agents.namespace}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"token": "ledger-one-0123456"}}
+    kube.create(secret)
+    agents.tool("ledger")
+    agents.create(**agents.uses({"domain": "ledger"}))
+    agents.ready(timeout=40)
+
+    def rotate(value: str) -> None:
+        before = agents.uids()
+        kube.merge_patch("v1", "Secret", "coder-ledger", {"stringData": {"token": value}}, agents.namespace)
+        agents.wait_rolled(before, timeout=60)
+        rolled = agents.uids()
+        never("they roll again", lambda: agents.uids() != rolled, 3)
+
+    rotate("ledger-two-0123456")
+    agents.patch(**agents.uses({"domain": "ledger"}, {"primitive": "code-runner"}))
+    agents.until("PolicyViolation")
+    assert agents.condition("SecretsReady")["reason"] == "SecretsReady"
+    rotate("ledger-three-0123456")
+    kube.delete("v1", "Secret", "coder-ledger", agents.namespace)
+    agent = agents.until("SecretsReady", "False", reason="SecretNotFound", timeout=60)
+    assert agent["status"]["blocker"]["reason"] == "PolicyViolation"  # which comes first
+
+
 def test_no_store_in_the_settings_is_said(
     kube: KubeClient, make_namespace: NamespaceMaker, around: Around, start_operator: StartOperator
 ) -> None:
@@ -173,26 +203,9 @@ def test_nothing_secret_appears_anywhere(
         say(agents, "False", f"the store said: the key {credential} is revoked")
         agents.until("SecretsReady", reason="SecretNotSynced")  # there, and cannot be renewed
         assert "is revoked" in agents.condition("SecretsReady")["message"]
-    found = [
-        place for place, text in places(agents, operator).items() for one in (token, credential, ledger) if one in text
-    ]
-    assert found == []
-
-
-def places(agents: Agents, operator: OperatorProcess) -> dict[str, str]:
-    """Wherever people and programs look, as text."""
-    texts = {"log": operator.logs, "metrics": operator.metrics()}
-    for api_version, kind in (
-        ("ameide.io/v1", "Agent"),
-        ("v1", "Event"),
-        ("v1", "ConfigMap"),
-        ("v1", "Pod"),
-        ("apps/v1", "Deployment"),
-        ("apps/v1", "ControllerRevision"),
-    ):
-        texts[kind] = json.dumps(agents.kube.list(api_version, kind, agents.namespace))
-    assert texts["log"]
-    return texts
+    seen = agents.everything_of(operator)
+    del seen["ExternalSecret"]  # it is there that the test has said it
+    assert [place for place, text in seen.items() for one in (token, credential, ledger) if one in text] == []
 
 
 def test_operator_may_not_write_secrets(operator: OperatorProcess, kube: KubeClient, namespace: str) -> None:

@@ -142,6 +142,27 @@ def test_quarantined_agent_comes_back_when_its_spec_is_mended(agents: Agents) ->
     assert "quarantined" not in agent["status"]["policy"]
 
 
+def test_paused_agent_is_not_cut_off_and_says_that_it_should_be(agents: Agents) -> None:
+    """Pausing means that nothing is written, not even this; when it ends, the cut comes at once."""
+    agents.tool("orders")
+    agents.create(riskTier="high", **agents.uses({"domain": "orders"}))
+    agents.ready()
+    agents.annotate(paused="true")
+    agents.until("Paused")
+    before, egress = agents.uids(), agents.egress()
+    agents.around.policy.deny(agents.namespace, "domain/*/orders")
+    agent = agents.until("Ready", "False", reason="Quarantined", timeout=10)
+    assert "ameide.io/paused" in agent["status"]["blocker"]["message"]
+    assert "ameide.io/paused" in agent["status"]["blocker"]["remedy"]
+    assert "quarantined" not in agent["status"]["policy"]
+    assert agent["status"]["grants"]["count"] == 1
+    assert (agents.uids(), agents.egress()) == (before, egress)
+    agents.annotate(paused=None)
+    until("no egress", lambda: agents.egress() == [], timeout=10)
+    until("no pods", lambda: not agents.pods(), timeout=10)
+    until("it says so", lambda: agents.get()["status"]["policy"].get("quarantined") is True, timeout=10)
+
+
 def test_tightened_policy_lets_low_tiers_run_on(agents: Agents) -> None:
     """KeepLast: pods, network and grants stay as they are, and it says so."""
     agents.tool("orders")

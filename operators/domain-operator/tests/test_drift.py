@@ -11,6 +11,7 @@ from domain_support import Domains
 
 from ameide_dev.client import condition_of
 from ameide_dev.platform import Platform
+from ameide_dev.testing.resources import content
 
 V1, V2 = "ghcr.io/ameide/orders-domain:1.0.0", "ghcr.io/ameide/orders-domain:1.1.0"
 EVERYTHING = {"autoscaling": {"minReplicas": 2, "maxReplicas": 5}}
@@ -36,12 +37,6 @@ def child_of(domains: Domains, kind: str) -> dict[str, Any]:
         if child["metadata"]["name"].startswith("orders-domain")
     )
     return found
-
-
-def content(child: dict[str, Any]) -> dict[str, Any]:
-    """What we have written of a child, without the books that the API server keeps."""
-    metadata = {key: child["metadata"].get(key) for key in ("name", "labels", "ownerReferences")}
-    return {**{key: child.get(key) for key in ("spec", "data", "automountServiceAccountToken")}, "metadata": metadata}
 
 
 @pytest.mark.parametrize("kind", CHILDREN)

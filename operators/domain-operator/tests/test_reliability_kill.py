@@ -1,14 +1,8 @@
-"""The operator killed at every write of a Domain's creation, and started again: the end is the same as without.
-
-Each point twice: killed before the API server saw the write, and killed before the operator saw the answer.
-"""
+"""The operator killed at every write of a Domain's creation, and started again: the end is the same as without."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,12 +10,9 @@ from databases import database_of, migration_jobs, real, role_of
 from domain_support import CLIENT_IMAGE, SUBJECT, Domains
 
 from ameide_dev.client import KubeClient, condition_of
-from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
-from ameide_dev.testing.apiproxy import ApiProxy, Call
+from ameide_dev.testing import kills
 from ameide_dev.testing.resources import secret_values
-from ameide_dev.testing.subject import namespaces
-from ameide_dev.testing.waiting import until
 
 WRITES = 17
 """At least so many writes a Domain with a database takes; how many of status there are is up to timing."""
@@ -50,60 +41,29 @@ EXPECTED = {
     "cnpg DatabaseRole": 2,
     "cnpg Database": 1,
 }
-Chains = dict[bool, Future[int]]
 
 
 @pytest.fixture(scope="module")
 def chains(
     chart: Platform, kube: KubeClient, cluster: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Chains]:
-    """The two chains of kills, which run beside each other; the result of each is how many kills there were."""
-    with ThreadPoolExecutor(2) as pool:
-        yield {
-            done: pool.submit(kill_at_every_write, chart, kube, cluster, tmp_path_factory.mktemp("kill"), done)
-            for done in (False, True)
-        }
-
-
-def kill_at_every_write(chart: Platform, kube: KubeClient, cluster: str, directory: Path, done: bool) -> int:
-    """A Domain after the other, the operator killed one write later each time, until none is left to be killed at."""
-    prefix = f"own-kill-{'after' if done else 'before'}"
-    with ApiProxy(chart.control_plane) as proxy:
-        operator = SUBJECT.process(chart, directory, f"{prefix}-*", kubeconfig=proxy.kubeconfig("domain", directory))
-        with operator:
-            number = 1
-            while True:
-                with namespaces(kube, f"{prefix}-{number}") as (namespace,):
-                    if not survives(chart, operator, proxy, Domains(kube, namespace), cluster, number, done):
-                        return number - 1
-                number += 1
-
-
-def survives(
-    chart: Platform, operator: OperatorProcess, proxy: ApiProxy, domains: Domains, cluster: str, number: int, done: bool
-) -> bool:
-    """Kill at this write and compare the end with what it should be; False if there was no such write."""
-    stop = proxy.stop_at(number, functools.partial(counts, domains.namespace), done=done)
+) -> Iterator[kills.Chains]:
+    """The creation of a Domain with a database and a migration."""
     migrations = {"command": ["psql", "-v", "ON_ERROR_STOP=1", "-c", MIGRATE_ONCE], "backoffLimit": 0}
-    domains.create(db={**real(domains, cluster), "migrationJobImage": CLIENT_IMAGE, "migrations": migrations})
-    where = f"{'after' if done else 'before'} write {number}"
-    until(f"{where}, or Ready", lambda: stop.reached.is_set() or is_ready(domains), timeout=60)
-    if not stop.reached.wait(1.0):
-        proxy.resume()
-        return False
-    operator.kill()
-    proxy.resume()
-    operator.start(wait=False)
-    domains.ready(timeout=60)
-    assert children(domains) == EXPECTED, where
-    (job,) = migration_jobs(domains)
-    assert job["status"].get("failed", 0) == 0, where
-    assert passwords_work(chart, domains) == [(1,), (1,)], where
-    return True
 
+    def create(namespace: str) -> None:
+        domains = Domains(kube, namespace)
+        domains.create(db={**real(domains, cluster), "migrationJobImage": CLIENT_IMAGE, "migrations": migrations})
 
-def counts(namespace: str, call: Call) -> bool:
-    return call.writes and call.concerns(namespace)
+    def check(namespace: str, where: str) -> None:
+        domains = Domains(kube, namespace)
+        assert children(domains) == EXPECTED, where
+        (job,) = migration_jobs(domains)
+        assert job["status"].get("failed", 0) == 0, where
+        assert passwords_work(chart, domains) == [(1,), (1,)], where
+
+    deed = kills.Deed(create, lambda namespace: is_ready(Domains(kube, namespace)), check)
+    with kills.chains(SUBJECT, chart, kube, tmp_path_factory.mktemp("kill"), deed) as running:
+        yield running
 
 
 def is_ready(domains: Domains) -> bool:
@@ -142,9 +102,9 @@ def passwords_work(chart: Platform, domains: Domains) -> list[tuple[int]]:
     return rows
 
 
-def test_killed_before_each_write_it_ends_the_same(chains: Chains) -> None:
+def test_killed_before_each_write_it_ends_the_same(chains: kills.Chains) -> None:
     assert chains[False].result() >= WRITES
 
 
-def test_killed_before_each_answer_it_ends_the_same(chains: Chains) -> None:
+def test_killed_before_each_answer_it_ends_the_same(chains: kills.Chains) -> None:
     assert chains[True].result() >= WRITES

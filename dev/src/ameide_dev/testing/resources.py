@@ -104,6 +104,15 @@ def secret_values(kube: KubeClient, namespace: str, name: str) -> dict[str, str]
     return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
 
+def content(child: Mapping[str, Any]) -> dict[str, Any]:
+    """What an operator has written of a child, without the books that the API server and controllers keep."""
+    metadata = {key: child["metadata"].get(key) for key in ("name", "labels", "ownerReferences")}
+    annotations = child["metadata"].get("annotations") or {}
+    ours = {name: value for name, value in annotations.items() if name.partition("/")[0].endswith("ameide.io")}
+    parts = {key: child.get(key) for key in ("spec", "data", "automountServiceAccountToken")}
+    return {**parts, "metadata": {**metadata, "annotations": ours}}
+
+
 def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """A JSON merge patch (RFC 7386), applied to a copy."""
     result: dict[str, Any] = copy.deepcopy(dict(base))

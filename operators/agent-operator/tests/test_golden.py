@@ -92,6 +92,19 @@ def test_grants_that_could_not_be_published_keep_it_from_being_ready() -> None:
     assert "published" not in told["grants"]
 
 
+def test_grants_count_as_published_only_if_nothing_kept_the_service_from_being_told() -> None:
+    """A write before that fails ends the pass, or may have: then it is told again."""
+    case = GOLDEN.load("grants-unpublished")
+    plan = case.plan()
+    call = next(action for action in plan.actions if isinstance(action, Call))
+    for action in plan.actions[: plan.actions.index(call)]:
+        failure = Failure(action, Reason.ApplyFailed, "the API server is away")
+        told = agent_status(case.resource, case.observed, plan, Outcome(failures=(failure,)), case.now)
+        assert "published" not in told["grants"], action
+    told = agent_status(case.resource, case.observed, plan, Outcome(), case.now)
+    assert (told["grants"]["published"], told["grants"]["tenant"]) == (call.arguments["digest"], "t123")
+
+
 def test_every_reason_of_a_condition_is_reached_by_a_case() -> None:
     """Exempt is what only Events bear or failures of writing and calling say, and what has a test of its own."""
     named = reasons_named_in(agent_operator, acceptance, children, rollout, status, tenancy)

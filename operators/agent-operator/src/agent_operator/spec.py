@@ -188,6 +188,9 @@ class GrantsStatus(StatusModel):
         description="Tools that are granted and do not exist yet, or do not permit it: kind/namespace/name.",
     )
     published: str | None = Field(default=None, description="Digest that the grants service has acknowledged.")
+    tenant: str | None = Field(
+        default=None, description="Tenant under which the grants service knows them; empty where there was none."
+    )
 
 
 class PolicyStatus(StatusModel):

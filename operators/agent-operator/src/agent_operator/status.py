@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from agent_operator.observed import Observed
-from agent_operator.plan.grants import GRANTS_READY, PUBLISH_GRANTS, Held
+from agent_operator.plan.grants import GRANTS_READY, Held
 from agent_operator.plan.pods import AGENT
 from ameide_shared.compile.context import annotation
 from ameide_shared.compile.status import common_fields
@@ -25,17 +25,18 @@ POLICY_VIOLATION: Final = "PolicyViolation"
 
 def status(manifest: Manifest, observed: Observed, plan: Plan, outcome: Outcome, now: datetime) -> dict[str, Any]:
     """The whole status; what the plan could not see anew is carried over from the previous one."""
-    asked = [action for action in plan.actions if isinstance(action, Call) and action.operation == PUBLISH_GRANTS]
-    unpublished = next((failure for failure in outcome.failures if failure.action in asked), None)
-    published = bool(asked) and unpublished is None
-    failures = [failure_stage(failure, now) for failure in outcome.failures if failure is not unpublished]
+    calls = _calls(manifest, plan)
+    unpublished = next((failure for failure in outcome.failures if failure.action in calls), None)
+    failures = [failure_stage(failure, now) for failure in outcome.failures if failure.action not in calls]
     stages = (*failures, *(_unpublished(stage, unpublished, now) for stage in plan.stages))
     previous: Mapping[str, Any] = manifest.get("status") or {}
     compiled = "policy" in plan.facts
     paused = annotation(manifest, ANNOTATION_PAUSED) == "true"
     own = {
         "definition": _definition(observed, plan, previous.get("definition") or {}) if compiled else None,
-        "grants": _grants(plan.facts["grants"], previous.get("grants") or {}, published, paused) if compiled else None,
+        "grants": _grants(plan, previous.get("grants") or {}, _published(calls, plan, outcome), paused)
+        if compiled
+        else None,
         "policy": dict(plan.facts["policy"]) if compiled else None,
     }
     fields = common_fields(manifest, observed, plan, outcome, AGENT, own)
@@ -45,6 +46,26 @@ def status(manifest: Manifest, observed: Observed, plan: Plan, outcome: Outcome,
     else:
         more += _as_before(previous)
     return compose(manifest, stages, now, more_conditions=more, fields=fields)
+
+
+def _calls(manifest: Manifest, plan: Plan) -> list[Call]:
+    """What the grants service was to be told of an Agent that is there."""
+    if manifest["metadata"].get("deletionTimestamp"):
+        return []
+    return [action for action in plan.actions if isinstance(action, Call)]
+
+
+def _published(calls: Sequence[Call], plan: Plan, outcome: Outcome) -> str | None:
+    """The tenant under which the grants service has just taken note of the grants; None if it has not.
+
+    A failure of something before may have kept it from being told.
+    """
+    if not calls:
+        return None
+    until_then = plan.actions[: plan.actions.index(calls[-1]) + 1]
+    if any(failure.action in until_then for failure in outcome.failures):
+        return None
+    return str(calls[-1].arguments["tenant"])
 
 
 def _unpublished(stage: Stage, failure: Failure | None, now: datetime) -> Stage:
@@ -92,8 +113,12 @@ def _definition(observed: Observed, plan: Plan, previous: Mapping[str, Any]) -> 
     return (told | ({"available": available} if available else {})) or None
 
 
-def _grants(held: Held | None, previous: Mapping[str, Any], published: bool, paused: bool) -> dict[str, Any] | None:
-    """The grants that pods hold. Those that cannot be told any more, or are not written, stay as they were told."""
+def _grants(plan: Plan, previous: Mapping[str, Any], published: str | None, paused: bool) -> dict[str, Any] | None:
+    """The grants that pods hold. Those that cannot be told any more, or are not written, stay as they were told.
+
+    `published`: the tenant under which the grants service has just acknowledged them.
+    """
+    held: Held | None = plan.facts["grants"]
     if held is None:
         return None
     if held.built is None or paused:
@@ -101,5 +126,6 @@ def _grants(held: Held | None, previous: Mapping[str, Any], published: bool, pau
     told: dict[str, Any] = {"digest": held.digest, "count": held.built.count}
     if held.built.pending:
         told["pending"] = [str(tool) for tool in held.built.pending]
-    acknowledged = held.digest if published else previous.get("published")
-    return told | ({"published": acknowledged} if acknowledged else {})
+    if published is not None:
+        return told | {"published": held.digest, "tenant": published}
+    return told | {key: previous[key] for key in ("published", "tenant") if previous.get(key) is not None}

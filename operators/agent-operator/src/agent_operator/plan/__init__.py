@@ -184,9 +184,7 @@ def _workload(ctx: Context, spec: AgentSpec) -> Workload:
     )
 
 
-def _rollout(
-    ctx: Context, cast: Cast, resolution: Resolution, revisions: Sequence[Revision], *, held: bool
-) -> Rollout:
+def _rollout(ctx: Context, cast: Cast, resolution: Resolution, revisions: Sequence[Revision], *, held: bool) -> Rollout:
     """Which template runs, with the grants of whoever runs it."""
     verdict = cast.wanted.verdict
     target = None

@@ -6,10 +6,10 @@ from datetime import timedelta
 from typing import Final
 
 from agent_operator.plan.context import Context
-from agent_operator.plan.grants import REVOKE_GRANTS, who
+from agent_operator.plan.grants import revoke
 from ameide_shared.compile.surroundings import unwanted
 from ameide_shared.kube.resources import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, SCALED_OBJECT
-from ameide_shared.plan import Action, Call, Notify, Plan, RemoveFinalizer
+from ameide_shared.plan import Action, Notify, Plan, RemoveFinalizer
 from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage, State
 from ameide_shared.status import parse_time
@@ -36,11 +36,10 @@ def plan_deletion(ctx: Context) -> Plan:
     if ctx.now >= since + timedelta(seconds=ctx.settings.deletion_timeout):
         left = _left_behind(ctx, f"the grants service did not take them back in {ctx.settings.deletion_timeout:g} s")
         return Plan((*workloads, left, release), (stage,))
-    revoke = Call(REVOKE_GRANTS, who(ctx), "the Agent is being deleted", required=True)
-    return Plan((*workloads, revoke, release), (stage,))
+    return Plan((*workloads, revoke(ctx, "the Agent is being deleted", required=True), release), (stage,))
 
 
 def _left_behind(ctx: Context, why: str) -> Notify:
-    names = who(ctx)
+    names = revoke(ctx, why, required=True).arguments
     what = f"grants of Agent {names['namespace']}/{names['agent']} of tenant {names['tenant']} are left behind"
     return Notify("Warning", Reason.GrantsLeftBehind, f"{what}: {why}")

@@ -113,11 +113,27 @@ def drop_unused(ctx: Context, held: Sequence[Held]) -> list[Action]:
 
 
 def publish(ctx: Context, held: Held) -> list[Action]:
-    """Tell the grants service, if there is one and it has not acknowledged these grants yet."""
-    if not ctx.settings.grants_service.url or held.built is None or published(ctx.manifest) == held.digest:
+    """Tell the grants service, if there is one and it has not acknowledged these grants yet.
+
+    Where the namespace has become another tenant's, it forgets what it knew under the tenant before.
+    """
+    if not ctx.settings.grants_service.url or held.built is None:
         return []
-    arguments = {**who(ctx), "digest": held.digest, "document": held.built.text}
-    return [Call(PUBLISH_GRANTS, arguments, "the grants service has yet to know these grants")]
+    told = who(ctx)
+    calls: list[Action] = []
+    if known_under(ctx.manifest) not in (None, told["tenant"]):
+        calls.append(revoke(ctx, "the namespace belongs to another tenant now", required=False))
+    elif published(ctx.manifest) == held.digest:
+        return []
+    arguments = {**told, "digest": held.digest, "document": held.built.text}
+    return [*calls, Call(PUBLISH_GRANTS, arguments, "the grants service has yet to know these grants")]
+
+
+def revoke(ctx: Context, reason: str, *, required: bool) -> Call:
+    """Have the grants service forget the Agent, under the tenant by which it knows it."""
+    told = who(ctx)
+    known = known_under(ctx.manifest)
+    return Call(REVOKE_GRANTS, told if known is None else {**told, "tenant": known}, reason, required=required)
 
 
 def who(ctx: Context) -> dict[str, str]:
@@ -128,6 +144,12 @@ def who(ctx: Context) -> dict[str, str]:
 def published(manifest: Manifest) -> str:
     """The digest of the grants that the service has acknowledged; empty if none."""
     return str(((manifest.get("status") or {}).get("grants") or {}).get("published") or "")
+
+
+def known_under(manifest: Manifest) -> str | None:
+    """The tenant under which the service has acknowledged grants last; None if it never has."""
+    told = ((manifest.get("status") or {}).get("grants") or {}).get("tenant")
+    return None if told is None else str(told)
 
 
 def grants_stage(ctx: Context, held: Held) -> Stage:

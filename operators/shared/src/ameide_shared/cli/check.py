@@ -73,6 +73,9 @@ def check_command(definition: Definition) -> click.Command:
             texts = [(path, read_text(path)) for given in files for path in files_of(given)]
             settings = load(definition.settings) if policies else None
             beside = companions(definition, companion, settings) if policies else []
+            if policies and definition.companion is not None and not beside:
+                option, file = definition.companion.option, definition.companion.default(settings)
+                click.echo(f"not judged by any policy: there is no {option} FILE, and no {file}", err=True)
             verdict = judge(definition, texts, settings, utc_now(), beside)
         emit(
             to_json(verdict.as_dict()) if output == "json" else as_text(verdict), "json" if output == "json" else "text"

@@ -174,7 +174,8 @@ def _chain(status: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _negative(condition: Mapping[str, Any]) -> bool:
     """A condition that is good news while False, such as MigrationFailed."""
-    return condition["status"] == "False" and condition["reason"] in (Reason.NoFailure, Reason.AsExpected)
+    good = (Reason.NoFailure, Reason.AsExpected, Reason.PolicyCompliant)
+    return condition["status"] == "False" and condition["reason"] in good
 
 
 def _children(status: Mapping[str, Any], seen: Gathered) -> list[dict[str, Any]]:

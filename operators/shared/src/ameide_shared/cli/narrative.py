@@ -28,9 +28,7 @@ def narrative(told: Mapping[str, Any], now: datetime) -> Text:
         text.append("\nStages not done\n", "bold")
         for stage in told["chain"]:
             text.append(f"  {stage['condition']}: {stage['reason']}{_since(stage['since'], now)}\n")
-            told_above = (told["blocker"] or {}).get("message")
-            if not (told_above and stage["message"].startswith(told_above)):
-                text.append(_indented(stage["message"], 6), "dim")
+            text.append(_indented(_new_of(stage["message"], (told["blocker"] or {}).get("message") or ""), 6), "dim")
     if told["children"]:
         text.append("\nChildren not ready\n", "bold")
         for child in told["children"]:
@@ -59,6 +57,13 @@ def _blocker(text: Text, blocker: Mapping[str, Any] | None, now: datetime) -> No
             text.append(f"      {label}: ", "bold").append(f"{_plain(blocker[key])}\n")
     if not blocker["remedy"] and blocker["advice"]:
         text.append("      to do: ", "bold").append(f"{_plain(blocker['advice'])}\n")
+
+
+def _new_of(message: str, told_above: str) -> str:
+    """A stage's message without the blocker's own, which stands above already."""
+    if not told_above:
+        return message
+    return "" if message.startswith(told_above) else message.removesuffix(f": {told_above}")
 
 
 def _plain(markdown: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agents import SUBJECT, Agents, Around, made_around
@@ -31,60 +34,61 @@ WRITES_OF_QUARANTINE = 4
 """At least: border, grants, Deployment, status."""
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Around]:
-    """Servers and a policy that nobody else changes."""
-    with made_around(tmp_path_factory.mktemp("around-killed-agents")) as made:
-        yield made
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What Agents here have around them, and nobody else changes: servers, a policy, a store."""
+
+    kube: KubeClient
+    own: Around
+    service: GrantsService
+    store: ExternalSecrets
+
+    def agents(self, namespace: str) -> Agents:
+        return Agents(self.kube, namespace, self.own)
+
+    def begin(self, namespace: str) -> None:
+        """An Agent with all that there is: a definition, a credential, a tool, and grants that somebody else knows."""
+        agents = self.agents(namespace)
+        agents.publish()
+        agents.tool("orders")
+        self.store.put(f"{namespace}/openai", {"apiKey": "sk-kill-0123456789"})
+        model = {"provider": "openai", "name": "gpt-5"}
+        agents.create(model=model, riskTier="high", **agents.uses({"domain": "orders"}))
+
+    def known(self, namespace: str) -> Any:
+        """What the grants service knows."""
+        return self.service.grants("t123", namespace, "coder")
+
+    def kills(self, chart: Platform, directory: Path, deed: kills.Deed) -> AbstractContextManager[kills.Chains]:
+        settings = {**self.own.settings(), "AMEIDE_GRANTS_SERVICE__URL": self.service.url}
+        return kills.chains(SUBJECT, chart, self.kube, directory, deed, **settings)
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[GrantsService]:
-    with GrantsService() as running:
-        yield running
-
-
-def settings(own: Around, service: GrantsService) -> dict[str, str]:
-    return {**own.settings(), "AMEIDE_GRANTS_SERVICE__URL": service.url}
-
-
-def begin(agents: Agents, secret_store: ExternalSecrets) -> None:
-    """An Agent with all that there is: a definition, a credential, a tool, and grants that somebody else knows."""
-    agents.publish()
-    agents.tool("orders")
-    secret_store.put(f"{agents.namespace}/openai", {"apiKey": "sk-kill-0123456789"})
-    model = {"provider": "openai", "name": "gpt-5"}
-    agents.create(model=model, riskTier="high", **agents.uses({"domain": "orders"}))
-
-
-def is_ready(agents: Agents) -> bool:
-    return agents.condition("Ready").get("status") == "True"
+def around_them(
+    kube: KubeClient, secret_store: ExternalSecrets, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Surroundings]:
+    with made_around(tmp_path_factory.mktemp("around-killed-agents")) as own, GrantsService() as service:
+        yield Surroundings(kube, own, service, secret_store)
 
 
 @pytest.fixture(scope="module")
 def creations(
-    chart: Platform,
-    kube: KubeClient,
-    own: Around,
-    service: GrantsService,
-    secret_store: ExternalSecrets,
-    tmp_path_factory: pytest.TempPathFactory,
+    chart: Platform, around_them: Surroundings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[kills.Chains]:
+    def is_ready(namespace: str) -> bool:
+        return around_them.agents(namespace).condition("Ready").get("status") == "True"
+
     def check(namespace: str, where: str) -> None:
-        agents = Agents(kube, namespace, own)
+        agents = around_them.agents(namespace)
         selector = "ameide.io/primitive=agent"
         for api_version, kind, count in CHILDREN:
-            assert len(kube.list(api_version, kind, namespace, label_selector=selector)) == count, (where, kind)
-        assert service.grants("t123", namespace, "coder") == agents.grants(), where
+            assert len(agents.kube.list(api_version, kind, namespace, label_selector=selector)) == count, (where, kind)
+        assert around_them.known(namespace) == agents.grants(), where
         assert len(agents.uids()) == 1, where
 
-    deed = kills.Deed(
-        lambda namespace: begin(Agents(kube, namespace, own), secret_store),
-        lambda namespace: is_ready(Agents(kube, namespace, own)),
-        check,
-    )
-    directory: Path = tmp_path_factory.mktemp("kill-creation")
-    with kills.chains(SUBJECT, chart, kube, directory, deed, **settings(own, service)) as running:
+    deed = kills.Deed(around_them.begin, is_ready, check)
+    with around_them.kills(chart, tmp_path_factory.mktemp("kill-creation"), deed) as running:
         yield running
 
 
@@ -98,36 +102,29 @@ def test_killed_before_each_answer_in_its_creation_it_ends_the_same(creations: k
 
 @pytest.fixture(scope="module")
 def quarantines(
-    chart: Platform,
-    kube: KubeClient,
-    own: Around,
-    service: GrantsService,
-    secret_store: ExternalSecrets,
-    tmp_path_factory: pytest.TempPathFactory,
+    chart: Platform, around_them: Surroundings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[kills.Chains]:
+    policy = around_them.own.policy
+
     def prepare(namespace: str) -> None:
-        agents = Agents(kube, namespace, own)
-        begin(agents, secret_store)
-        agents.ready(timeout=60)
+        around_them.begin(namespace)
+        around_them.agents(namespace).ready(timeout=60)
 
     def is_cut_off(namespace: str) -> bool:
-        agents = Agents(kube, namespace, own)
+        agents = around_them.agents(namespace)
         return agents.condition("Ready").get("reason") == "Quarantined" and not agents.pods()
 
     def check(namespace: str, where: str) -> None:
-        agents = Agents(kube, namespace, own)
+        agents = around_them.agents(namespace)
         assert agents.egress() == [], where
         assert agents.grants()["tools"] == [], where
-        told = service.grants("t123", namespace, "coder")
-        assert told is not None, where
-        assert told["tools"] == [], where
-        own.policy.forgive(namespace)
+        assert around_them.known(namespace)["tools"] == [], where
+        policy.forgive(namespace)
         agents.ready(timeout=60)
         assert len(agents.uids()) == 1, where  # as many as there were
 
-    deed = kills.Deed(lambda namespace: own.policy.deny(namespace, "domain/*/orders"), is_cut_off, check, prepare)
-    directory: Path = tmp_path_factory.mktemp("kill-quarantine")
-    with kills.chains(SUBJECT, chart, kube, directory, deed, **settings(own, service)) as running:
+    deed = kills.Deed(lambda namespace: policy.deny(namespace, "domain/*/orders"), is_cut_off, check, prepare)
+    with around_them.kills(chart, tmp_path_factory.mktemp("kill-quarantine"), deed) as running:
         yield running
 
 

@@ -22,9 +22,9 @@ OUTAGE_SECONDS = 5.0
 ELECTION = {
     "AMEIDE_LEADER_ELECTION__ENABLED": "true",
     "AMEIDE_LEADER_ELECTION__NAME": f"{RELEASE}-agent",  # as the chart has it
-    "AMEIDE_LEADER_ELECTION__LEASE_DURATION": "3",
-    "AMEIDE_LEADER_ELECTION__RENEW_DEADLINE": "2",
-    "AMEIDE_LEADER_ELECTION__RETRY_PERIOD": "0.4",
+    "AMEIDE_LEADER_ELECTION__LEASE_DURATION": "10",
+    "AMEIDE_LEADER_ELECTION__RENEW_DEADLINE": "8",
+    "AMEIDE_LEADER_ELECTION__RETRY_PERIOD": "0.5",
 }
 
 
@@ -65,7 +65,7 @@ def test_policy_is_kept_over_the_death_of_the_leader(pair: Pair, chart: Platform
     leader.kill()
     agents.around.policy.deny(agents.namespace, "domain/*/orders")
     agents.create("late")
-    agents.until("Ready", "False", reason="Quarantined")
+    agents.until("Ready", "False", reason="Quarantined", timeout=60)
     assert leads(other)
     assert agents.egress() == []
     until("its pods are gone", lambda: not agents.pods())

@@ -99,6 +99,9 @@ class Observer:
 
     async def _secrets(self, ctx: Context) -> list[Manifest]:
         """The Secrets of others that hold credentials of what the spec asks for, and of what runs."""
+        policy = ctx.observed.policy.policy
+        if policy is None or all(one.secret_name is None for one in policy.document.credentials.values()):
+            return []
         wanted: dict[str, set[str]] = {}
         for verdict in (one.verdict for one in judged(ctx)):
             for needed in verdict.credentials if verdict is not None else ():

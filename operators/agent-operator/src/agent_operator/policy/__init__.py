@@ -3,7 +3,6 @@
 from agent_operator.policy.credentials import fill
 from agent_operator.policy.evaluate import evaluate
 from agent_operator.policy.loading import Policy, PolicyError, PolicyProblem, parse
-from agent_operator.policy.offline import CheckedProblem, check
 from agent_operator.policy.subject import (
     LABEL_SKU,
     SecretUse,
@@ -27,7 +26,6 @@ from agent_operator.policy.verdict import (
 
 __all__ = [
     "LABEL_SKU",
-    "CheckedProblem",
     "GrantedModel",
     "GrantedTool",
     "NeededCredential",
@@ -42,7 +40,6 @@ __all__ = [
     "Verdict",
     "Violation",
     "as_data",
-    "check",
     "evaluate",
     "fill",
     "from_data",

@@ -38,7 +38,7 @@ def test_tool_that_appears_is_granted_at_once(agents: Agents, platform: Platform
     began = time.monotonic()
     until("it is granted", lambda: agents.get()["status"]["grants"]["count"] == 1, timeout=10)
     took = time.monotonic() - began
-    assert took < 2, f"it took {took:.1f} s"
+    assert took < 5, f"it took {took:.1f} s"
     agent = agents.ready()
     assert agent["status"]["grants"]["pending"] == names[1:]
     assert [each["name"] for each in agents.grants()["tools"]] == ["orders"]

@@ -17,7 +17,7 @@ def ensure_immutable(
     """
     key = key_of(manifest)
     live = objects.get(CONFIG_MAP, key.namespace, key.name)
-    if live is not None and is_owned(primitive, live) and not live["metadata"].get("deletionTimestamp"):
-        if any(live.get(part) != manifest[part] for part in ("data", "immutable")):
-            return Delete(CONFIG_MAP, key, live["metadata"]["uid"], "somebody made it anew with another content")
+    ours = live is not None and is_owned(primitive, live) and not live["metadata"].get("deletionTimestamp")
+    if live is not None and ours and any(live.get(part) != manifest[part] for part in ("data", "immutable")):
+        return Delete(CONFIG_MAP, key, live["metadata"]["uid"], "somebody made it anew with another content")
     return Ensure(manifest, reason, create_only=True, required=required)

@@ -42,6 +42,8 @@ STEPS = frozenset(
         Reason.NamespaceRegistering,
         Reason.PasswordRotating,
         Reason.RolloutInProgress,
+        Reason.RuntimeOutdated,
+        Reason.SecretsSyncing,
         Reason.TemporalChecking,
         Reason.WorkersNotPolling,
     }

@@ -20,6 +20,7 @@ _CONDITION_STATUS = {State.DONE: "True", State.BLOCKED: "Unknown"}
 _READY_TYPES: Mapping[str, tuple[str, ...]] = {
     "Deployment": ("Available",),
     "HorizontalPodAutoscaler": ("AbleToScale",),
+    "ExternalSecret": ("Ready",),
     "ScaledObject": ("Ready",),
     "WorkerDeployment": ("Ready",),
 }

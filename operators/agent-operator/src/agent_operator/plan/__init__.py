@@ -150,6 +150,8 @@ def _look_again(ctx: Context, stages: Sequence[Stage], holder: Judged | None) ->
     """Seconds after which to look although no event may come."""
     if any(stage.reason in _SEEN_BY_ASKING and not stage.done for stage in stages):
         return ASK_AGAIN_SECONDS
+    if any(stage.reason is Reason.SecretsSyncing and not stage.done for stage in stages):
+        return credentials.NOTICED_SECONDS
     # Whether somebody else's Secret was rotated no watch shows.
     theirs = any(needed.secret_name is not None for needed in _needed(holder))
     return ctx.settings.secret_seconds if theirs else None

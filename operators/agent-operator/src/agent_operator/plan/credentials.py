@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 from agent_operator.grants import CREDENTIALS_PATH
@@ -20,12 +21,15 @@ from ameide_shared.plan import Action, Ensure
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate
 from ameide_shared.stages import Stage, State, done
+from ameide_shared.status import parse_time
 from ameide_shared.vocabulary import ANNOTATION_CONFIG_DIGEST
 
 SECRETS_READY: Final = "SecretsReady"
 VOLUME: Final = "credentials"
 ANNOTATION_VARIABLES: Final = "ameide.io/credential-variables"
 """On pod templates: the variables that carry credentials, with commas between; the author's own are not among them."""
+NOTICED_SECONDS: Final = 60.0
+"""Within so many seconds external-secrets says something of a new ExternalSecret, if it runs."""
 _ORDER: Final = (
     Reason.SecretStoreNotConfigured,
     Reason.APINotInstalled,
@@ -223,7 +227,21 @@ def _trouble(ctx: Context, needed: NeededCredential) -> tuple[Reason, str, str] 
             f"its Events name the cause (kubectl describe externalsecret {name} -n {ctx.primitive.namespace}); mend "
         )
         return Reason.SecretNotSynced, problem, f"{remedy}the entry in the secret store, or the store's own access"
+    if _is_unnoticed(ctx, name):
+        message = (
+            f"external-secrets has taken no note of ExternalSecret {name}, for credential {needed.name} of {users}"
+        )
+        return Reason.SecretsSyncing, message, "see whether external-secrets runs, and looks after this namespace"
     return Reason.SecretsSyncing, f"credential {needed.name} of {users} is being fetched from the secret store", ""
+
+
+def _is_unnoticed(ctx: Context, name: str) -> bool:
+    """Whether nobody has said anything of an ExternalSecret for so long that nobody may be there."""
+    live = ctx.observed.objects.get(EXTERNAL_SECRET, ctx.primitive.namespace, name)
+    if live is None or _condition(live):
+        return False
+    created = live["metadata"].get("creationTimestamp")
+    return bool(created) and ctx.now >= parse_time(created) + timedelta(seconds=NOTICED_SECONDS)
 
 
 def _sync_problem(ctx: Context, needed: NeededCredential) -> str:

@@ -35,6 +35,10 @@ demo: setup ## Start a local platform, install the chart and walk one Domain thr
 test: setup ## Run all tests; ARGS goes to pytest
 	$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
+.PHONY: rights
+rights: setup ## After `make test`: compare the chart's roles with what operators asked of the API server
+	$(PYTHON) -m ameide_dev.testing.rights
+
 .PHONY: check
 check: setup ## Look without changing: format, lint, types, import contracts, generated files
 	.venv/bin/ruff format --check $(SOURCES)

@@ -11,6 +11,7 @@ from typing import Any, Self
 import yaml
 
 from ameide_dev.transport import (
+    USER_AGENT,
     ApiError,
     ConflictError,
     ForbiddenError,
@@ -82,7 +83,7 @@ class KubeClient:
         self._lock = threading.Lock()
 
     @classmethod
-    def from_kubeconfig(cls, path: Path | str, context: str | None = None, *, user_agent: str = "ameide-dev") -> Self:
+    def from_kubeconfig(cls, path: Path | str, context: str | None = None, *, user_agent: str = USER_AGENT) -> Self:
         """The client that the kubeconfig `path` describes, in its current context unless `context` is named."""
         return cls(Transport.from_kubeconfig(path, context, user_agent=user_agent))
 

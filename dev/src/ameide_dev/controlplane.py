@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from ameide_dev import audit, tools
+from ameide_dev import audit, requests, tools
 from ameide_dev.client import ApiError, KubeClient
 from ameide_dev.components import Layout, commands
 from ameide_dev.kubeconfig import token_file_user, write_kubeconfig
@@ -58,7 +58,7 @@ class ControlPlane:
     def client(self) -> KubeClient:
         """A client with all rights (user `admin`)."""
         if self._client is None:
-            self._client = KubeClient.from_kubeconfig(self.kubeconfig, user_agent="ameide-dev")
+            self._client = KubeClient.from_kubeconfig(self.kubeconfig)
         return self._client
 
     @property
@@ -115,6 +115,7 @@ class ControlPlane:
         # Nothing here is worth an orderly end, and the API server takes seconds over its own.
         stop_all([*running, *(self.servers[name] for name in ("apiserver", "etcd") if name in self.servers)], grace=0)
         self._ports.release()
+        requests.leave(self.audit_log)
         if not self.keep:
             shutil.rmtree(self.directory, ignore_errors=True)
         if self._own_guard:

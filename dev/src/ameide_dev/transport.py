@@ -7,10 +7,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import httpx
 import yaml
+
+USER_AGENT: Final = "ameide-dev"
+"""What the platform and its tests call themselves, unless told otherwise."""
 
 
 class ApiError(Exception):
@@ -54,7 +57,7 @@ class Transport:
         *,
         token_file: Path | None = None,
         token: str | None = None,
-        user_agent: str = "ameide-dev",
+        user_agent: str = USER_AGENT,
         namespace: str = "default",
     ) -> None:
         self.server, self.namespace = server, namespace
@@ -69,7 +72,7 @@ class Transport:
         )
 
     @classmethod
-    def from_kubeconfig(cls, path: Path | str, context: str | None = None, *, user_agent: str = "ameide-dev") -> Self:
+    def from_kubeconfig(cls, path: Path | str, context: str | None = None, *, user_agent: str = USER_AGENT) -> Self:
         """As `path` describes, in its current context unless `context` is named; exec plugins are not run."""
         file = Path(path)
         config = yaml.safe_load(file.read_text())

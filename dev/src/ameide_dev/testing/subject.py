@@ -16,6 +16,7 @@ from ameide_dev.client import KubeClient
 from ameide_dev.operators import NAMESPACE, OperatorProcess, service_account
 from ameide_dev.platform import Platform
 from ameide_dev.pytest_plugin import TENANT, TENANT_LABEL, discard_namespace
+from ameide_dev.requests import LIKE
 
 OWN = "own-"
 """Namespaces with this prefix are left alone by shared operators: their tests run one of their own."""
@@ -71,7 +72,7 @@ class Subject:
                         "subjects": [{"apiGroup": _RBAC, "kind": "User", "name": name}],
                     }
                 )
-        return chart.control_plane.kubeconfig_for_user(name)
+        return chart.control_plane.kubeconfig_for_user(name, [f"{LIKE}{self.operator}"])
 
     def shared(self) -> Any:
         """A session's fixture: this operator, for all tests that do not need one of their own."""

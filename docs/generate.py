@@ -20,6 +20,7 @@ from agent_operator.definition import definition_schema
 from agent_operator.grants import grants_schema
 from agent_operator.main import DEFINITION as AGENT_OPERATOR
 from agent_operator.policy.schema import policy_schema
+from ameide_dev.chart_schema import with_settings
 from ameide_shared.cli import Definition, program
 from ameide_shared.crd.generate import crd_yaml
 from ameide_shared.reasons import CATALOGUE, Reason
@@ -60,6 +61,9 @@ def generated() -> dict[Path, str]:
     before, begin, rest = readme.read_text().partition("<!-- values: written by `make generate` -->\n")
     values = chart_values((CHART / "values.yaml").read_text())
     files[readme] = f"{before}{begin}\n{values}\n<!-- end{rest.partition('<!-- end')[2]}"
+    schema = CHART / "values.schema.json"
+    operators = {operator.operator.removesuffix("-operator"): operator.settings for operator in OPERATORS}
+    files[schema] = with_settings(schema.read_text(), operators)
     files[CHART / "files" / "argocd" / "argocd-cm.yaml"] = argocd_health(health.read_text())
     return files
 

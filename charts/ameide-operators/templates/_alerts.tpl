@@ -1,12 +1,15 @@
 {{- /*
 The alerts as a YAML list: one for each thing that somebody has to look after, each with its runbook in docs/runbooks.
-Series are told by namespace and job, the latter being `<operator>-operator` by the monitors' jobLabel. Braces of
+Series are told by namespace and job, the latter being `<operator>-operator` by the monitors' jobLabel; an operator
+without a monitor has none. Braces of
 Prometheus' own templates are doubled braces here, so they are printed.
 */ -}}
 {{- define "ameide.alerts" -}}
 {{- $jobs := list -}}
 {{- range include "ameide.operators" . | fromYamlArray -}}
+{{- if include "ameide.measured" . -}}
 {{- $jobs = append $jobs (printf "%s-operator" .key) -}}
+{{- end -}}
 {{- end -}}
 {{- $of := printf "namespace=%q,job=~%q" .Release.Namespace (join "|" $jobs) -}}
 {{- range $jobs }}

@@ -13,19 +13,26 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- range include "ameide.operators" . | fromYamlArray -}}
-{{- $election := (merge (dict) (.settings | default dict) $.Values.settings).leaderElection | default dict -}}
-{{- if and (gt (int .replicas) 1) (hasKey $election "enabled") (not $election.enabled) -}}
+{{- range $operator := include "ameide.operators" . | fromYamlArray -}}
+{{- if and (gt (int .replicas) 1) (not .leaderElection.enabled) -}}
 {{- fail (printf "operators.%s has %d replicas without leader election: they would work against each other; use replicas: 1" .key (int .replicas)) -}}
+{{- end -}}
+{{- with .leaderElection -}}
+{{- if not (and (lt (mulf .retryPeriod 1.2) (float64 .renewDeadline)) (lt (float64 .renewDeadline) (float64 .leaseDuration))) -}}
+{{- fail (printf "operators.%s.leaderElection: expected 1.2 times retryPeriod < renewDeadline < leaseDuration, or two could lead; it is %v, %v and %v" $operator.key .retryPeriod .renewDeadline .leaseDuration) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.crds.only (not .Values.crds.enabled) -}}
 {{- fail "crds.only installs nothing but the definitions, and crds.enabled: false leaves them out: set one of the two" -}}
 {{- end -}}
-{{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
-{{- fail "metrics.serviceMonitor and metrics.podMonitor are both enabled: each pod would be counted twice; enable one" -}}
+{{- $measured := .Values.crds.only -}}
+{{- range include "ameide.operators" . | fromYamlArray -}}
+{{- if and .metrics.serviceMonitor.enabled .metrics.podMonitor.enabled -}}
+{{- fail (printf "metrics.serviceMonitor and metrics.podMonitor are both enabled for operators.%s: each pod would be counted twice; enable one" .key) -}}
 {{- end -}}
-{{- $measured := or .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
+{{- $measured = or $measured (include "ameide.measured" .) -}}
+{{- end -}}
 {{- range list "alerts" "dashboard" -}}
 {{- if and (get $.Values .).enabled (not $measured) -}}
 {{- fail (printf "%s.enabled needs the metrics of a monitor: enable metrics.serviceMonitor or metrics.podMonitor" .) -}}
@@ -51,8 +58,19 @@
 {{- if and $writers.enabled (not $writers.users) (not $writers.groups) -}}
 {{- fail "admission.specWriters is enabled for nobody: name its users or groups, or nobody could change a spec" -}}
 {{- end -}}
+{{- if and .Values.watch.referencedNamespaces (not .Values.watch.namespaces) -}}
+{{- fail "watch.referencedNamespaces adds to the namespaces that watch.namespaces lists, and it lists none: all are watched; leave it out" -}}
+{{- end -}}
+{{- $accounts := dict -}}
 {{- range include "ameide.operators" . | fromYamlArray -}}
 {{- $key := .key -}}
+{{- if and (not .serviceAccount.create) (not .serviceAccount.name) -}}
+{{- fail (printf "operators.%s.serviceAccount is neither created nor named: its rights would go to the account default, which every pod of the namespace has; name one" $key) -}}
+{{- end -}}
+{{- with get $accounts .serviceAccountName -}}
+{{- fail (printf "operators.%s and operators.%s share a ServiceAccount: each would have the other's rights; give each a serviceAccount.name of its own" . $key) -}}
+{{- end -}}
+{{- $_ := set $accounts .serviceAccountName $key -}}
 {{- $volumes := list -}}
 {{- range .volumes -}}
 {{- $volumes = append $volumes .name -}}

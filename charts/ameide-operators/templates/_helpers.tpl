@@ -67,11 +67,20 @@ another operator is one block in the values and one file of rules.
 {{- $name := printf "%s-%s" (include "ameide.fullname" $) $key -}}
 {{- $_ := set $operator "key" $key -}}
 {{- $_ := set $operator "name" $name -}}
+{{- /* What is said for all operators together, unless the operator's own block says otherwise. */ -}}
+{{- range $shared := list "metrics" "networkPolicy" -}}
+{{- $_ := set $operator $shared (mergeOverwrite (deepCopy (get $.Values $shared)) (deepCopy (get $values $shared | default dict))) -}}
+{{- end -}}
 {{- $_ := set $operator "serviceAccountName" ($operator.serviceAccount.name | default (ternary $name "default" $operator.serviceAccount.create)) -}}
 {{- $operators = append $operators $operator -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $operators -}}
+{{- end -}}
+
+{{- /* "true" where a monitor reads the metrics of this operator of the list above, else nothing. */ -}}
+{{- define "ameide.measured" -}}
+{{- if or .metrics.serviceMonitor.enabled .metrics.podMonitor.enabled }}true{{ end -}}
 {{- end -}}
 
 {{- /* The image of an operator: root, operator. A digest comes before a tag. */ -}}
@@ -99,7 +108,7 @@ another operator is one block in the values and one file of rules.
 {{- define "ameide.settings" -}}
 {{- $root := .root -}}
 {{- $settings := mergeOverwrite (deepCopy $root.Values.settings) (deepCopy (.operator.settings | default dict)) -}}
-{{- range $owned, $instead := dict "watch" "watch.namespaces and watch.excludeNamespaces" "http" "the chart's own port" -}}
+{{- range $owned, $instead := dict "watch" "watch.namespaces and watch.excludeNamespaces" "http" "the chart's own port" "leaderElection" "leaderElection of defaults or of an operator" "networkProfiles" "the value networkProfiles" -}}
 {{- if hasKey $settings $owned -}}
 {{- fail (printf "settings.%s is set by the chart: use %s" $owned $instead) -}}
 {{- end -}}
@@ -109,7 +118,8 @@ another operator is one block in the values and one file of rules.
 {{- with $root.Values.watch.referencedNamespaces -}}{{- $_ := set $watch "referenced" . -}}{{- end -}}
 {{- with $root.Values.watch.excludeNamespaces -}}{{- $_ := set $watch "exclude" . -}}{{- end -}}
 {{- with $watch -}}{{- $_ := set $settings "watch" . -}}{{- end -}}
+{{- with $root.Values.networkProfiles -}}{{- $_ := set $settings "networkProfiles" . -}}{{- end -}}
 {{- $lease := dict "namespace" $root.Release.Namespace "name" .operator.name -}}
-{{- $_ := set $settings "leaderElection" (mergeOverwrite (deepCopy ($settings.leaderElection | default dict)) $lease) -}}
+{{- $_ := set $settings "leaderElection" (mergeOverwrite (deepCopy .operator.leaderElection) $lease) -}}
 {{- toYaml $settings -}}
 {{- end -}}

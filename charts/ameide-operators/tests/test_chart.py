@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 from ameide_dev import tools
+from ameide_dev.chart_schema import with_settings
 from ameide_shared.cli import Definition
-from ameide_shared.settings import load
+from ameide_shared.settings import describe, load
 
 CHART = Path(__file__).parents[1]
 CASES = sorted((Path(__file__).parent / "render").glob("*.values.yaml"))
@@ -91,8 +92,47 @@ REFUSED = {
         "rbac.scope=namespace,watch.namespaces={a},watch.excludeNamespaces={b}",
         "excludeNamespaces needs to see all namespaces",
     ),
-    "replicas without election": ("settings.leaderElection.enabled=false", "2 replicas without leader election"),
+    "replicas without election": ("defaults.leaderElection.enabled=false", "2 replicas without leader election"),
+    "an election that two can win": (
+        "operators.agent.leaderElection.renewDeadline=20",
+        "operators.agent.leaderElection: expected 1.2 times retryPeriod < renewDeadline < leaseDuration",
+    ),
     "a setting that is the chart's": ("settings.http.port=1", "use the chart's own port"),
+    "an election by settings": (
+        "settings.leaderElection.leaseDuration=60",
+        "use leaderElection of defaults or of an operator",
+    ),
+    "network profiles by settings": ("settings.networkProfiles.a.allowInternet=true", "use the value networkProfiles"),
+    "a misspelt setting": ("settings.images.alowed={a}", "alowed"),
+    "a setting of another type": ("settings.workers=many", "/settings/workers"),
+    "a setting that not all operators have": ("settings.database.sslMode=require", "database"),
+    "another operator's setting": ("operators.agent.settings.database.sslMode=require", "database"),
+    "a misspelt setting of an operator": ("operators.domain.settings.database.sslmode=require", "sslmode"),
+    "an operator's setting out of range": (
+        "operators.process.settings.temporal.connections.default.address=nowhere",
+        "/operators/process/settings/temporal/connections/default/address",
+    ),
+    "a profile with a misspelt part": ("networkProfiles.backend.ingres[0].peers[0].cidr=192.0.2.0/24", "ingres"),
+    "a toleration with a misspelt part": ("defaults.tolerations[0].efect=NoSchedule", "efect"),
+    "resources of no kind": ("operators.agent.resources.request.cpu=1", "request"),
+    "a number as a name": ("operators.domain.priorityClassName=1", "/operators/domain/priorityClassName"),
+    "a switch that is a word": ("operators.domain.enabled=maybe", "/operators/domain/enabled"),
+    "other namespaces besides all": (
+        "watch.referencedNamespaces={cnpg}",
+        "watch.referencedNamespaces adds to the namespaces that watch.namespaces lists",
+    ),
+    "rights for everybody's account": (
+        "operators.agent.serviceAccount.create=false",
+        "its rights would go to the account default",
+    ),
+    "rights for two operators at once": (
+        "operators.agent.serviceAccount.name=one,operators.domain.serviceAccount.name=one",
+        "operators.agent and operators.domain share a ServiceAccount",
+    ),
+    "two monitors of an operator": (
+        "operators.process.metrics.podMonitor.enabled=true,metrics.serviceMonitor.enabled=true",
+        "both enabled for operators.process",
+    ),
     "watching by settings": ("operators.domain.settings.watch.namespaces={a}", "use watch.namespaces"),
     "definitions alone, and not at all": ("crds.only=true,crds.enabled=false", "set one of the two"),
     "two monitors": (
@@ -131,7 +171,7 @@ def test_schema_is_one_and_knows_every_default() -> None:
     def open_objects(node: Any, path: str) -> list[str]:
         if not isinstance(node, dict):
             return []
-        closed = "additionalProperties" in node or "properties" not in node
+        closed = "properties" not in node or {"additionalProperties", "unevaluatedProperties"} & set(node)
         found = [] if closed else [path]
         return found + [hit for key, child in node.items() for hit in open_objects(child, f"{path}/{key}")]
 
@@ -214,6 +254,82 @@ def test_where_images_come_from(values: str, image: str, secrets: list[str]) -> 
     ]
     assert pods[0]["containers"][0]["image"] == image
     assert [secret["name"] for secret in pods[0].get("imagePullSecrets", [])] == secrets
+
+
+def test_an_operator_may_differ_in_everything() -> None:
+    """Whatever `defaults`, `metrics` and `networkPolicy` say, an operator's own block comes before it."""
+    found = objects(template("--values", str(next(case for case in CASES if case.name.startswith("everything")))))
+
+    def one(kind: str, operator: str) -> list[dict[str, Any]]:
+        return [each for each in found if each["kind"] == kind and each["metadata"]["name"] == f"ameide-{operator}"]
+
+    def resources(operator: str) -> Any:
+        return one("Deployment", operator)[0]["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]
+
+    assert resources("process") == {"cpu": "300m", "memory": "256Mi"}
+    assert resources("domain") == {"cpu": "200m", "memory": "256Mi"}
+    assert [len(one("ServiceMonitor", key)) for key in ("domain", "process", "agent")] == [1, 0, 0]
+    assert [len(one("PodMonitor", key)) for key in ("domain", "process", "agent")] == [0, 1, 0]
+    assert one("NetworkPolicy", "agent") == []
+    (policy,) = one("NetworkPolicy", "process")
+    assert policy["spec"]["ingress"][0]["from"] == [{"podSelector": {"matchLabels": {"app": "own-prometheus"}}}]
+    elections = {
+        key: yaml.safe_load(one("ConfigMap", key)[0]["data"]["settings.yaml"])["leaderElection"]["retryPeriod"]
+        for key in ("domain", "process")
+    }
+    assert elections == {"domain": 2, "process": 5}
+
+
+def test_every_default_has_its_place_in_an_operators_block() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    overrides = set(schema["$defs"]["operator"]["properties"])
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert set(values["defaults"]) | {"metrics", "networkPolicy", "settings", "enabled", "image"} == overrides
+
+
+def test_two_releases_make_the_whole() -> None:
+    """The definitions by one release and all else by another are what one release is, and have nothing in common."""
+
+    def names(*arguments: str) -> set[tuple[str, str, str]]:
+        return {
+            (each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"])
+            for each in objects(template(*arguments))
+        }
+
+    definitions, rest = names("--set", "crds.only=true"), names("--set", "crds.enabled=false")
+    assert definitions | rest == names()
+    assert definitions & rest == set()
+
+
+def test_schema_has_every_setting() -> None:
+    """Helm knows the settings of each operator as the operator reads them: `make generate` wrote them there."""
+    text = (CHART / "values.schema.json").read_text()
+    keys = yaml.safe_load((CHART / "values.yaml").read_text())["operators"]
+    assert with_settings(text, {key: definition_of(key).settings for key in keys}) == text
+    schema = json.loads(text)
+    for key in keys:
+        for setting in describe(definition_of(key).settings):
+            node: Any = {"$ref": f"#/$defs/settings-{key}"}
+            for part in setting.path.split("."):
+                while "$ref" in node:
+                    node = schema["$defs"][node["$ref"].removeprefix("#/$defs/")]
+                node = node["properties"][part]
+            assert node.get("description") == " ".join(setting.description.split())
+
+
+def test_each_promise_of_the_readme_is_shown_by_a_test() -> None:
+    """The table names tests that there are, and each test of a promise is where the project's tests are."""
+    readme = (CHART / "README.md").read_text()
+    table = readme.partition("## What shows it")[2].partition("\n`tests/render`")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) > 20
+    root = CHART.parents[1]
+    files = [*(CHART / "tests").glob("test_*.py"), *(root / "dev" / "tests").glob("test_*.py")]
+    there = {name for file in files for name in re.findall(r"^def (test_\w+)", file.read_text(), flags=re.MULTILINE)}
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named, row
+        assert set(named) <= there, row
 
 
 def test_notes_tell_the_next_step() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -249,7 +251,9 @@ def test_life_of_a_release(release: Release) -> None:
     for (kind, name), expected in REFUSED.items():
         client.wait_condition(API, kind, name, "Ready", SHOP, status="False", reason=expected, timeout=60)
         assert client.find("apps/v1", "Deployment", f"{name}-{kind.lower()}", SHOP) is None
+    assert denied(release) == {}
     check_rights(release)
+    check_metrics(client)
     before = snapshot(client)
     assert {f"Deployment/{name}" for name in ("orders-domain", "order-to-cash-process", "order-desk-agent")} <= set(
         before
@@ -275,7 +279,8 @@ def test_life_of_a_release(release: Release) -> None:
     assert not has_cost_centre(client)
     assert set(deployments(client)) == set(OPERATORS)
     untouched(release, before, mark)
-    assert denied(release) == {}  # from here on: uninstalling takes rights away while pods still stop
+    # An operator that goes finds its rights gone when it lets go of its Lease; nothing else was ever denied.
+    assert {right.resource for rights in denied(release).values() for right in rights} <= {"leases"}
 
     release.helm("uninstall", RELEASE, "--wait", "--timeout=1m")
     assert deployments(client) == {}
@@ -325,6 +330,18 @@ def check_rights(release: Release) -> None:
         assert process.list(API, "Domain", SHOP)
         with pytest.raises(ApiError, match="cannot list resource"):
             process.list("v1", "Secret", SHOP)
+
+
+def check_metrics(client: KubeClient) -> None:
+    """What alerts and dashboard ask for is what the operators' pods answer with."""
+    templates = CHART / "templates" / "_alerts.tpl", CHART / "files" / "dashboards" / "ameide-operators.json"
+    wanted = {name for path in templates for name in re.findall(r"\b([a-z][a-z0-9_]+)\{", path.read_text())}
+    there: set[str] = set()
+    for pod in client.list("v1", "Pod", NAMESPACE):
+        text = httpx.get(f"http://{pod['status']['podIP']}:8080/metrics", timeout=5, trust_env=False).text
+        there |= set(re.findall(r"^# TYPE (\w+) ", text, flags=re.MULTILINE))
+    assert len(wanted) > 15
+    assert {name for name in wanted if name.removesuffix("_bucket") not in there} == set()
 
 
 def kept_alone(client: KubeClient) -> None:

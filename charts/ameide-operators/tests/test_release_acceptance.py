@@ -28,6 +28,7 @@ from ameide_dev.externalsecrets import ExternalSecrets
 from ameide_dev.gateway import GatewayStandIn
 from ameide_dev.operators import CHART, NAMESPACE, RELEASE
 from ameide_dev.platform import Platform
+from ameide_shared.vocabulary import ANNOTATION_FIELD_SET
 
 pytestmark = [
     pytest.mark.platform,
@@ -39,23 +40,25 @@ Object = dict[str, Any]
 FIRST, SECOND = "0.1.0", "0.2.0"
 CRDS = "apiextensions.k8s.io/v1"
 OPERATORS = ("agent", "domain", "process", "uisurface")
-SAMPLES = {
-    "Domain": "orders",
-    "Process": "order-to-cash",
-    "Agent": "order-desk",
-    "UISurface": "storefront",
-}
+SAMPLES = (
+    ("Domain", "orders"),
+    ("Domain", "catalog"),
+    ("Process", "order-to-cash"),
+    ("Agent", "order-desk"),
+    ("UISurface", "storefront"),
+)
 REFUSED = {("Domain", "storefront"): "ImageNotAllowed", ("Agent", "refunds"): "PolicyViolation"}
 WATCHED = {
     "v1": ("Pod", "Service", "ServiceAccount", "ConfigMap", "Secret"),
     "apps/v1": ("Deployment", "ReplicaSet", "ControllerRevision"),
     "batch/v1": ("Job", "CronJob"),
+    "autoscaling/v2": ("HorizontalPodAutoscaler",),
     "networking.k8s.io/v1": ("NetworkPolicy",),
     "policy/v1": ("PodDisruptionBudget",),
     "gateway.networking.k8s.io/v1": ("HTTPRoute",),
     "monitoring.coreos.com/v1": ("ServiceMonitor",),
     "external-secrets.io/v1": ("ExternalSecret",),
-    API: tuple(SAMPLES),
+    API: ("Domain", "Process", "Agent", "UISurface"),
 }
 
 
@@ -119,6 +122,7 @@ def surface(name: str = "storefront") -> Object:
             "image": "ghcr.io/ameide/storefront:1.0.0",
             "host": "shop.example.com",
             "auth": {"public": True},
+            "autoscaling": {"minReplicas": 2, "maxReplicas": 3},
             "dependencies": {"domains": ["orders"], "processes": ["order-to-cash"]},
             "resources": {"cpu": "50m", "memory": "64Mi"},
         },
@@ -212,17 +216,21 @@ def has_cost_centre(client: KubeClient) -> bool:
 
 def apply_samples(client: KubeClient) -> None:
     """The examples of each kind, two that are refused, and a surface before them."""
-    for file in ("orders.yaml", "order-desk.yaml", "failing/storefront.yaml", "failing/refunds.yaml"):
+    for file in ("orders.yaml", "catalog.yaml", "failing/storefront.yaml", "failing/refunds.yaml"):
         client.apply_file(EXAMPLES / file)
-    process = yaml.safe_load((EXAMPLES / "order-to-cash.yaml").read_text())
-    del process["spec"]["schedules"]  # Jobs at times of the clock would look like a change
+    process, agent = (
+        yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text()) for name in ("order-to-cash", "order-desk")
+    )
+    process["spec"]["schedules"][0]["schedule"] = "0 0 1 1 *"  # a Job that starts meanwhile would look like a change
+    agent["spec"]["autoscaling"] = {"minReplicas": 2, "maxReplicas": 3}
     client.apply(process)
+    client.apply(agent)
     client.apply(surface())
 
 
 def wait_for_samples(client: KubeClient) -> None:
     """Every sample Ready at its current generation."""
-    for kind, name in SAMPLES.items():
+    for kind, name in SAMPLES:
         client.wait_condition(API, kind, name, "Ready", SHOP, timeout=120)
 
 
@@ -251,9 +259,10 @@ def test_life_of_a_release(release: Release) -> None:
     for (kind, name), expected in REFUSED.items():
         client.wait_condition(API, kind, name, "Ready", SHOP, status="False", reason=expected, timeout=60)
         assert client.find("apps/v1", "Deployment", f"{name}-{kind.lower()}", SHOP) is None
+    straighten(client)
     assert denied(release) == {}
     check_rights(release)
-    check_metrics(client)
+    check_metrics(release.platform)
     before = snapshot(client)
     assert {f"Deployment/{name}" for name in ("orders-domain", "order-to-cash-process", "order-desk-agent")} <= set(
         before
@@ -297,6 +306,7 @@ def test_life_of_a_release(release: Release) -> None:
     assert [each for each in written(release, again) if "order-to-cash" not in each] == []
     pods = {key: value for key, value in snapshot(client).items() if key.startswith("Pod/")}
     assert {key: value for key, value in before.items() if key.startswith("Pod/")}.items() <= pods.items()
+    switch_off(client)
     for kind, name in (("UISurface", "storefront"), ("Agent", "order-desk")):
         client.delete(API, kind, name, SHOP, wait=60)
     assert client.find("apps/v1", "Deployment", "order-desk-agent", SHOP) is None
@@ -309,6 +319,44 @@ def untouched(release: Release, before: Mapping[str, Any], after: int) -> None:
     assert set(now) == set(before)
     assert written(release, after) == []
     wait_for_samples(release.client)
+
+
+def straighten(client: KubeClient) -> None:
+    """Whatever somebody bends in a child, of whichever kind, is mended: each is read and applied anew."""
+    bent = []
+    for kind, name in SAMPLES:
+        for child in client.get(API, kind, name, SHOP)["status"]["children"]:
+            # Jobs and what is mounted under the name of its content are made once and never written again.
+            if child["kind"] in ("Job", "ConfigMap"):
+                continue
+            where = (child["apiVersion"], child["kind"], child["name"], child["namespace"])
+            digest = client.get(*where)["metadata"]["annotations"][ANNOTATION_FIELD_SET]
+            client.merge_patch(*where[:3], {"metadata": {"annotations": {ANNOTATION_FIELD_SET: "bent"}}}, where[3])
+            bent.append((where, digest))
+    assert {kind for (_, kind, _, _), _ in bent} >= {"Deployment", "HorizontalPodAutoscaler", "CronJob", "HTTPRoute"}
+    for (version, kind, name, namespace), digest in bent:
+        client.wait_for(
+            version,
+            kind,
+            name,
+            lambda live, digest=digest: (live or {})["metadata"]["annotations"].get(ANNOTATION_FIELD_SET) == digest,
+            namespace,
+            timeout=60,
+        )
+
+
+def switch_off(client: KubeClient) -> None:
+    """What a spec no longer asks for goes."""
+    off = {"autoscaling": None, "replicas": 1, "observability": {"metrics": {"enabled": False}}}
+    for kind, name in SAMPLES[1:]:
+        more = {"schedules": None} if kind == "Process" else {}
+        client.merge_patch(API, kind, name, {"spec": {**off, **more}}, SHOP)
+    for kind, name in SAMPLES[1:]:
+        child = f"{name}-{'ui' if kind == 'UISurface' else kind.lower()}"
+        client.wait_gone("autoscaling/v2", "HorizontalPodAutoscaler", child, SHOP, timeout=60)
+        client.wait_gone("policy/v1", "PodDisruptionBudget", child, SHOP, timeout=60)
+        client.wait_gone("monitoring.coreos.com/v1", "ServiceMonitor", child, SHOP, timeout=60)
+    assert client.list("batch/v1", "CronJob", SHOP) == []
 
 
 def check_rights(release: Release) -> None:
@@ -332,13 +380,14 @@ def check_rights(release: Release) -> None:
             process.list("v1", "Secret", SHOP)
 
 
-def check_metrics(client: KubeClient) -> None:
-    """What alerts and dashboard ask for is what the operators' pods answer with."""
+def check_metrics(platform: Platform) -> None:
+    """What alerts and dashboard ask for is what the operators answer with, behind the chart's Services."""
     templates = CHART / "templates" / "_alerts.tpl", CHART / "files" / "dashboards" / "ameide-operators.json"
     wanted = {name for path in templates for name in re.findall(r"\b([a-z][a-z0-9_]+)\{", path.read_text())}
     there: set[str] = set()
-    for pod in client.list("v1", "Pod", NAMESPACE):
-        text = httpx.get(f"http://{pod['status']['podIP']}:8080/metrics", timeout=5, trust_env=False).text
+    for operator in OPERATORS:
+        host, port = platform.host_node.wait_for_service(NAMESPACE, f"{RELEASE}-{operator}", 8080)
+        text = httpx.get(f"http://{host}:{port}/metrics", timeout=10, trust_env=False).text
         there |= set(re.findall(r"^# TYPE (\w+) ", text, flags=re.MULTILINE))
     assert len(wanted) > 15
     assert {name for name in wanted if name.removesuffix("_bucket") not in there} == set()

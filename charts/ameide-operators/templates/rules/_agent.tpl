@@ -11,11 +11,11 @@ Secret of their namespaces; the operator asks for those with its label, and by n
 # Agents: read them; hold them by a finalizer.
 - apiGroups: [ameide.io]
   resources: [agents]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 # Report their state.
 - apiGroups: [ameide.io]
   resources: [agents/status]
-  verbs: [get, patch]
+  verbs: [patch]
 # Children that block their owner's deletion, where the OwnerReferencesPermissionEnforcement admission plugin is on.
 - apiGroups: [ameide.io]
   resources: [agents/finalizers]
@@ -34,7 +34,7 @@ Secret of their namespaces; the operator asks for those with its label, and by n
   verbs: [get, list, watch, create, patch, delete]
 # The other children of an Agent: write them, see them drift, remove those that are no longer wanted.
 - apiGroups: [""]
-  resources: [services, serviceaccounts, configmaps]
+  resources: [serviceaccounts, configmaps]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
   resources: [deployments, controllerrevisions]
@@ -48,12 +48,16 @@ Secret of their namespaces; the operator asks for those with its label, and by n
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [networking.k8s.io]
-  resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [monitoring.coreos.com]
   resources: [servicemonitors]
   verbs: [get, list, watch, create, patch, delete]
+# Children that go with their owner, and never before it.
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch]
 # Why the runtime is not ready: the pods' own words.
 - apiGroups: [""]
   resources: [pods]
@@ -102,7 +106,7 @@ Secret of their namespaces; the operator asks for those with its label, and by n
 # Which optional APIs are installed; one installed later is noticed.
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # Labels of tenants and SKUs, and which namespaces the watched globs mean.
 - apiGroups: [""]
   resources: [namespaces]

@@ -10,11 +10,11 @@ It reads no Secrets at all.
 # Processes: read them; hold them by a finalizer.
 - apiGroups: [ameide.io]
   resources: [processes]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 # Report their state.
 - apiGroups: [ameide.io]
   resources: [processes/status]
-  verbs: [get, patch]
+  verbs: [patch]
 # Children that block their owner's deletion, where the OwnerReferencesPermissionEnforcement admission plugin is on.
 - apiGroups: [ameide.io]
   resources: [processes/finalizers]
@@ -25,7 +25,7 @@ It reads no Secrets at all.
   verbs: [list, watch]
 # The children of a Process: write them, see them drift, remove those that are no longer wanted.
 - apiGroups: [""]
-  resources: [services, serviceaccounts, configmaps]
+  resources: [serviceaccounts, configmaps]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
   resources: [deployments, controllerrevisions]
@@ -45,12 +45,16 @@ It reads no Secrets at all.
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [networking.k8s.io]
-  resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [monitoring.coreos.com]
   resources: [servicemonitors]
   verbs: [get, list, watch, create, patch, delete]
+# Children that go with their owner, and never before it.
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch]
 # Why workers are not ready: the pods' own words.
 - apiGroups: [""]
   resources: [pods]
@@ -102,7 +106,7 @@ It reads no Secrets at all.
 # Which optional APIs are installed; one installed later is noticed.
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # Labels of tenants, and which namespaces the watched globs mean.
 - apiGroups: [""]
   resources: [namespaces]

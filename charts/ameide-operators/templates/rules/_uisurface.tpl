@@ -11,11 +11,11 @@ for those with its label, and writes those that it owns.
 # UISurfaces: read them; hold them by a finalizer.
 - apiGroups: [ameide.io]
   resources: [uisurfaces]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 # Report their state.
 - apiGroups: [ameide.io]
   resources: [uisurfaces/status]
-  verbs: [get, patch]
+  verbs: [patch]
 # Children that block their owner's deletion, where the OwnerReferencesPermissionEnforcement admission plugin is on.
 - apiGroups: [ameide.io]
   resources: [uisurfaces/finalizers]
@@ -36,11 +36,11 @@ for those with its label, and writes those that it owns.
   resources: [securitypolicies]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [networking.k8s.io]
-  resources: [ingresses, networkpolicies]
+  resources: [ingresses]
   verbs: [get, list, watch, create, patch, delete]
 # The other children of a UISurface: write them, see them drift, remove those that are no longer wanted.
 - apiGroups: [""]
-  resources: [services, serviceaccounts, configmaps]
+  resources: [serviceaccounts, configmaps]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
   resources: [deployments, controllerrevisions]
@@ -54,6 +54,13 @@ for those with its label, and writes those that it owns.
 - apiGroups: [monitoring.coreos.com]
   resources: [servicemonitors]
   verbs: [get, list, watch, create, patch, delete]
+# Children that go with their owner, and never before it.
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch]
 # Why the app is not ready: the pods' own words.
 - apiGroups: [""]
   resources: [pods]
@@ -102,7 +109,7 @@ for those with its label, and writes those that it owns.
 # Which optional APIs are installed; one installed later is noticed.
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # Labels of tenants, and which namespaces the watched globs mean.
 - apiGroups: [""]
   resources: [namespaces]

@@ -134,6 +134,9 @@ def main() -> int:
         return 1
     for operator, rules in sorted(chart.items()):
         used = asked.get(operator, Requests()).allowed
+        after_all = {right for entry in listed if operator in entry.operators for right in entry.rights & used}
+        for right in sorted(after_all):
+            print(f"{operator}-operator: {right} was used after all, and need not stand in {UNASKED.name}")
         print(f"{operator}-operator: {len(rules & used)} of {len(rules)} rights used, the others have their reasons")
     return 0
 

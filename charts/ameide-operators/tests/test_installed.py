@@ -82,7 +82,7 @@ def refusals(platform: Platform, after: int) -> list[str]:
     """What the API server has denied the operators' accounts since a position of its audit log."""
     return [
         f"{name}: {event['verb']} {event['requestURI']}"
-        for name in (OPERATOR, "ameide-operators-process", "ameide-operators-agent")
+        for name in (f"ameide-operators-{key}" for key in ("domain", "process", "agent", "uisurface"))
         for event in platform.control_plane.audit_events(
             user=f"system:serviceaccount:{SYSTEM}:{name}", after=after, stage=None
         )

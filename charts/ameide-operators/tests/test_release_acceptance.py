@@ -314,7 +314,7 @@ def test_life_of_a_release(release: Release) -> None:
     switch_off(client)
     for kind, name in (("UISurface", "storefront"), ("Agent", "order-desk")):
         client.delete(API, kind, name, SHOP, wait=60)
-    assert client.find("apps/v1", "Deployment", "order-desk-agent", SHOP) is None
+    client.wait_gone("apps/v1", "Deployment", "order-desk-agent", SHOP, timeout=60)
 
 
 def untouched(release: Release, before: Mapping[str, Any], after: int) -> None:

@@ -135,3 +135,26 @@ def test_runs_of_some_tests_add_to_the_run_of_all(tmp_path: Path) -> None:
     assert len(list(runs.iterdir())) == 2
     assert rights.skipped(runs) == []
     assert requests.read(runs)["domain"].allowed == {GET_JOBS}
+
+
+def test_the_verdict_on_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only after a run of all tests; then each difference is told, with what was skipped as a hint."""
+    assert rights.main(tmp_path) == 2
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / rights.WHOLE).write_text(json.dumps(["test_skipped"]))
+    document = {
+        operator: {"allowed": [[right.group, right.resource, right.verb] for right in rules], "denied": []}
+        for operator, rules in rights.granted(render_chart()).items()
+    }
+    (folder / "one.json").write_text(json.dumps(document))
+    assert rights.main(tmp_path) == 0
+    assert "was used after all" in capsys.readouterr().out
+    document["domain"]["allowed"].remove(["", "pods/log", "get"])
+    document["agent"]["allowed"].append(["", "nodes", "list"])
+    (folder / "one.json").write_text(json.dumps(document))
+    assert rights.main(tmp_path) == 1
+    told = capsys.readouterr().err
+    assert "domain-operator may get pods/log, which no test makes it do" in told
+    assert "agent-operator was allowed list nodes, but not by the chart" in told
+    assert "test_skipped" in told

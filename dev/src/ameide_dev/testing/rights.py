@@ -112,13 +112,13 @@ def skipped(folder: Path) -> list[str] | None:
     return json.loads(marks[-1].read_text()) if marks else None
 
 
-def main() -> int:
+def main(runs: Path = ROOT / RUNS) -> int:
     """Judge what the last runs have left; the exit code."""
-    left_out = skipped(ROOT / RUNS)
+    left_out = skipped(runs)
     if left_out is None:
         print(f"{RUNS} holds no run of all tests: run `make test` without arguments first", file=sys.stderr)
         return 2
-    asked, chart = read(ROOT / RUNS), granted(render_chart())
+    asked, chart = read(runs), granted(render_chart())
     listed = unasked(UNASKED.read_text())
     problems = [*missing(asked, chart), *unused(asked, chart, listed)]
     for line in problems:

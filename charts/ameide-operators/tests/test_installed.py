@@ -57,11 +57,11 @@ def installed(platform: Platform, folder: Path, values: Mapping[str, Any]) -> It
     for name, content in (("host-node", host_node_values({}, {})), ("own", {"crds": {"keep": False}, **values})):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(dict(content)))
         files.append(f"--values={folder / name}.yaml")
-    notes = helm(platform, "install", "ameide-operators", str(CHART), "--wait", "--timeout=1m", *files)
+    notes = helm(platform, "install", "ameide-operators", str(CHART), "--wait", "--timeout=2m", *files)
     try:
         yield notes
     finally:
-        helm(platform, "uninstall", "ameide-operators", "--wait", "--timeout=30s")
+        helm(platform, "uninstall", "ameide-operators", "--wait", "--timeout=1m")
 
 
 def domain(namespace: str, **spec: Any) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def test_the_granted_rights_suffice(cluster: Platform, tmp_path: Path, scope: st
             )
         )
         try:
-            client.wait_condition("ameide.io/v1", "Domain", "orders", "Ready", namespace, timeout=60)
+            client.wait_condition("ameide.io/v1", "Domain", "orders", "Ready", namespace, timeout=120)
             client.merge_patch("ameide.io/v1", "Domain", "orders", {"spec": {"autoscaling": None}}, namespace)
             client.wait_gone("autoscaling/v2", "HorizontalPodAutoscaler", "orders-domain", namespace, timeout=30)
             client.delete("ameide.io/v1", "Domain", "orders", namespace, wait=60)

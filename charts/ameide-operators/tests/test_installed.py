@@ -54,7 +54,7 @@ def helm(platform: Platform, *arguments: str) -> str:
 def installed(platform: Platform, folder: Path, values: Mapping[str, Any]) -> Iterator[str]:
     """The chart as a release on the host node, removed at the end with its definitions; yields helm's notes."""
     files = []
-    for name, content in (("host-node", host_node_values({}, {})), ("own", {"crds": {"keep": False}, **values})):
+    for name, content in (("host-node", host_node_values({}, {}, {})), ("own", {"crds": {"keep": False}, **values})):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(dict(content)))
         files.append(f"--values={folder / name}.yaml")
     notes = helm(platform, "install", "ameide-operators", str(CHART), "--wait", "--timeout=2m", *files)

@@ -131,13 +131,8 @@ def surface(name: str = "storefront") -> Object:
 
 def values_of(servers: demo_processes.Servers) -> Object:
     """The values of the local platform, for all four operators; one of them with two replicas."""
-    values = demo_release.host_node_values(servers.values(), servers.agent_values())
-    like = values["operators"]["domain"]
-    values["operators"]["uisurface"] = {
-        "image": {**like["image"], "repository": "ameide/hostnode-uisurface-operator"},
-        "env": like["env"],
-        "settings": {"routing": {"gateway": {"name": "edge", "namespace": "gateways"}}},
-    }
+    routing = {"gateway": {"name": "edge", "namespace": "gateways"}}
+    values = demo_release.host_node_values(servers.values(), servers.agent_values(), {"settings": {"routing": routing}})
     for key, block in values["operators"].items():
         block["replicas"] = 2 if key == "domain" else 1
     return {**values, "agentPolicy": {"text": demo_agents.policy_text()}}

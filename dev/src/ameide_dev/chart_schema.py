@@ -14,7 +14,8 @@ from pydantic.alias_generators import to_camel
 from ameide_shared.settings import OperatorSettings
 
 _PREFIX: Final = "settings"
-_LEFT_OUT: Final = ("title", "default", "format")
+_LEFT_OUT: Final = ("title", "default", "format", "required")
+"""Also what is required: an environment variable may give what the file of settings leaves out."""
 _SHORT_FORMS: Final[Mapping[str, list[dict[str, Any]]]] = {"NetworkPort": [{"type": "string"}, {"type": "integer"}]}
 """Types that are also read from something shorter than an object."""
 
@@ -43,7 +44,7 @@ def with_settings(schema_text: str, operators: Mapping[str, type[OperatorSetting
 
 
 def _converted(node: Any) -> Any:
-    """A schema with names as they are written in files, and with what defaults and titles say left out."""
+    """A schema with names as they are written in files, and without titles and defaults."""
     if isinstance(node, list):
         return [_converted(item) for item in node]
     if not isinstance(node, dict):
@@ -52,8 +53,6 @@ def _converted(node: Any) -> Any:
     for key, value in node.items():
         if key == "properties":
             result[key] = {to_camel(name): _converted(child) for name, child in value.items()}
-        elif key == "required":
-            result[key] = [to_camel(name) for name in value]
         elif key == "$ref":
             result[key] = str(value).replace("#/$defs/", f"#/$defs/{_PREFIX}.")
         elif key == "description":

@@ -40,16 +40,21 @@ rights: setup ## After `make test`: compare the chart's roles with what operator
 	$(PYTHON) -m ameide_dev.testing.rights
 
 .PHONY: check
-check: setup ## Look without changing: format, lint, types, import contracts, generated files
+check: setup ## Look without changing: format, lint, types, import contracts, generated files, links
 	.venv/bin/ruff format --check $(SOURCES)
 	.venv/bin/ruff check $(SOURCES)
 	.venv/bin/mypy operators/*/src dev/src bench docs $(patsubst %/pyproject.toml,%/src,$(wildcard examples/*/pyproject.toml))
 	.venv/bin/lint-imports
 	$(PYTHON) docs/generate.py --check
+	$(PYTHON) -m docs.links
 
 .PHONY: generate
 generate: setup ## Write the generated files anew: CRDs, the chart's copy of them, reference pages
 	$(PYTHON) docs/generate.py
+
+.PHONY: docs
+docs: | $(UV) ## Build the site of the documentation into out/site, strictly
+	$(UV) run --locked --isolated --only-group docs python -m docs.website
 
 .PHONY: fmt
 fmt: setup ## Format, and mend what the linter can mend

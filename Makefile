@@ -45,12 +45,12 @@ check: setup ## Look without changing: format, lint, types, import contracts, ge
 	.venv/bin/ruff check $(SOURCES)
 	.venv/bin/mypy operators/*/src dev/src bench docs $(patsubst %/pyproject.toml,%/src,$(wildcard examples/*/pyproject.toml))
 	.venv/bin/lint-imports
-	$(PYTHON) docs/generate.py --check
+	$(PYTHON) -m docs.generate --check
 	$(PYTHON) -m docs.links
 
 .PHONY: generate
 generate: setup ## Write the generated files anew: CRDs, the chart's copy of them, reference pages
-	$(PYTHON) docs/generate.py
+	$(PYTHON) -m docs.generate
 
 .PHONY: docs
 docs: | $(UV) ## Build the site of the documentation into out/site, strictly

@@ -231,6 +231,21 @@ def test_check_of_a_file_that_is_not_there_is_trouble() -> None:
     assert (result.exit_code, result.stderr) == (2, "Error: /nowhere/at/all.yaml: No such file or directory\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "code", "told"),
+    [
+        ("- a\n", 1, "document: is not an object"),
+        ("just text\n", 1, "document: is not an object"),
+        ("apiVersion: v1\nkind: List\nitems: [1]\n", 1, "is not an object"),
+        ("apiVersion: v1\nkind: List\nitems: 3\n", 0, "0 checked, 1 of other kinds skipped"),
+    ],
+)
+def test_check_of_what_is_no_object_is_told_without_a_traceback(text: str, code: int, told: str) -> None:
+    result = run("check", "-f", "-", text=text)
+    assert (result.exit_code, result.stderr) == (code, "")
+    assert told in result.stdout
+
+
 # --- the rest ---------------------------------------------------------------------------------------------------------
 
 

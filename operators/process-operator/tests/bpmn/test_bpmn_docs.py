@@ -58,4 +58,4 @@ def test_the_page_names_every_extension_attribute_function_and_field() -> None:
 
 def test_the_schema_in_the_reference_is_current() -> None:
     written = (ROOT / "docs" / "reference" / "binding-table.schema.json").read_text(encoding="utf-8")
-    assert written == json_schema_text(), "write it anew: docs/generate.py, or json_schema_text()"
+    assert written == json_schema_text(), "write it anew: make generate, or json_schema_text()"

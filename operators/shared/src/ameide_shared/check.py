@@ -103,7 +103,7 @@ def check_text(text: str, models: Iterable[type[ResourceModel]], file: str = "<t
         if document.problem is not None:
             findings.append(Finding(file, document.index, document.first_line, "document", document.problem))
             continue
-        for loc, item in _items(document.manifest):
+        for loc, item in items_of(document.manifest):
             model, problem = _model_for(item, by_kind)
             if model is None and problem is None:
                 skipped += 1
@@ -130,8 +130,8 @@ def _title(item: Any) -> str:
     return f"{item.get('kind') or 'object'} {f'{namespace}/' if namespace else ''}{name}"
 
 
-def _items(manifest: Any) -> Iterator[tuple[Location, Any]]:
-    """The objects of a document: itself, or the items of a List."""
+def items_of(manifest: Any) -> Iterator[tuple[Location, Any]]:
+    """The objects of a document, each with its place in it: itself, or the items of a List. They may be no objects."""
     if isinstance(manifest, Mapping) and manifest.get("kind") == "List" and isinstance(manifest.get("items"), list):
         for index, item in enumerate(manifest["items"]):
             yield ("items", index), item

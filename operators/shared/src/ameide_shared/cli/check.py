@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ameide_shared.check import Finding, check_text
+from ameide_shared.check import Finding, check_text, items_of
 from ameide_shared.cli.definition import Definition
 from ameide_shared.cli.errors import DIFFERENT, OK, reported
 from ameide_shared.cli.inputs import files_of, read_text
@@ -143,8 +143,7 @@ def _by_policies(
     for document in read_documents(text, name):
         if document.problem is not None or document.index in faulty:
             continue
-        is_list = document.manifest.get("kind") == "List"
-        for index, item in enumerate(document.manifest.get("items") or () if is_list else [document.manifest]):
+        for place, item in items_of(document.manifest):
             if (
                 item.get("kind") != definition.resource.kind
                 or item.get("apiVersion") != definition.resource.api_version
@@ -155,7 +154,7 @@ def _by_policies(
             plan = definition.plan(manifest, definition.observed(objects, definition.apis), settings, now)
             for stage in plan.stages:
                 for problem in _problems(stage) if stage.state is State.STALLED else ():
-                    line = document.line_of((*(("items", index) if is_list else ()), *problem.loc))
+                    line = document.line_of((*place, *problem.loc))
                     title = f"{item['kind']} {key_of(manifest)}"
                     found.append(Judged(Finding(name, document.index, line, title, problem), stage.reason.value))
     return found
@@ -172,9 +171,8 @@ def _admitted(item: dict[str, Any]) -> dict[str, Any]:
 def _namespaces(text: str, name: str) -> Iterator[dict[str, Any]]:
     """The Namespaces that a text holds."""
     for document in read_documents(text, name):
-        manifest = document.manifest if document.problem is None else {}
-        for item in manifest.get("items") or () if manifest.get("kind") == "List" else [manifest]:
-            if item.get("kind") == "Namespace" and item.get("apiVersion") == "v1":
+        for _, item in items_of(document.manifest):
+            if isinstance(item, dict) and item.get("kind") == "Namespace" and item.get("apiVersion") == "v1":
                 yield item
 
 

@@ -31,6 +31,10 @@ setup: .venv/.ready ## Install all dependencies, locked, into .venv (uv itself t
 demo: setup ## Start a local platform, install the chart and walk one Domain through its life
 	$(PYTHON) -m ameide_dev demo $(ARGS)
 
+.PHONY: tutorial
+tutorial: setup ## Start the platform that docs/tutorial.md begins with, and keep it up
+	$(PYTHON) -m ameide_dev tutorial $(ARGS)
+
 .PHONY: test
 test: setup ## Run all tests; ARGS goes to pytest
 	$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)

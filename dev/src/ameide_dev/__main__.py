@@ -1,4 +1,4 @@
-"""The platform's command line: `python -m ameide_dev build | demo | up | down`."""
+"""The platform's command line: `python -m ameide_dev build | demo | tutorial | up | down`."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from types import FrameType
 import click
 from rich.console import Console
 
-from ameide_dev import crds, demo_existing, tools
+from ameide_dev import crds, demo_existing, demo_release, flyway, temporal, tools, tutorial
 from ameide_dev import demo as demo_local
 from ameide_dev.cache import cache_dir
 from ameide_dev.client import ApiError, UnavailableError, WaitTimeoutError
@@ -24,6 +24,9 @@ _ERRORS = (
     crds.CrdError,
     ProcessError,
     PlatformError,
+    demo_release.ReleaseError,
+    flyway.FlywayError,
+    temporal.TemporalError,
     ApiError,
     UnavailableError,
     WaitTimeoutError,
@@ -122,6 +125,13 @@ def demo(kubeconfig: Path | None, new: bool, operator_image: str, keep: bool, di
     if existing is not None:
         sys.exit(demo_existing.run(existing, operator_image, folder=directory, keep=keep))
     sys.exit(demo_local.run(folder=directory, keep=keep))
+
+
+@main.command("tutorial")
+@click.option("--directory", type=click.Path(path_type=Path, exists=True, file_okay=False), help="For temporary files.")
+def follow_tutorial(directory: Path | None) -> None:
+    """Start what docs/tutorial.md begins with, and keep it up until Ctrl-C."""
+    tutorial.run(folder=directory)
 
 
 @main.command()

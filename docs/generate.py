@@ -23,11 +23,10 @@ from agent_operator.policy.schema import policy_schema
 from ameide_dev.chart_schema import with_settings
 from ameide_shared.cli import Definition, program
 from ameide_shared.crd.generate import crd_yaml
-from ameide_shared.reasons import CATALOGUE, Reason
 from ameide_shared.settings import FILE_VARIABLE, describe
 from ameide_shared.transformation.openapi import openapi_yaml
 from ameide_shared.vocabulary import GROUP, KINDS
-from docs import metrics, shapes
+from docs import metrics, reasons, shapes
 from domain_operator.main import DEFINITION as DOMAIN_OPERATOR
 from process_operator.bpmn import json_schema_text
 from process_operator.main import DEFINITION as PROCESS_OPERATOR
@@ -43,6 +42,7 @@ def generated() -> dict[Path, str]:
     """Every generated file and what it should hold."""
     reference = ROOT / "docs" / "reference"
     kinds = [operator.resource.kind for operator in OPERATORS]
+    sources = {operator.resource.kind: ROOT / "operators" / operator.operator / "src" for operator in OPERATORS}
     files: dict[Path, str] = {
         reference / "agent-definition.schema.json": definition_schema(),
         reference / "agent-policy.schema.json": policy_schema(),
@@ -50,7 +50,7 @@ def generated() -> dict[Path, str]:
         reference / "grants.schema.json": grants_schema(),
         reference / "json.md": NOTE + shapes.page(table, program(OPERATORS[0]).help or "", kinds),
         reference / "metrics.md": NOTE + metrics.page(table),
-        reference / "reasons.md": reasons(),
+        reference / "reasons.md": NOTE + reasons.page(table, cell, sources, ROOT / "operators" / "shared" / "src"),
         reference / "transformation-openapi.yaml": openapi_yaml(),
     }
     for name in shapes.SHAPES:
@@ -231,19 +231,6 @@ def rules_of(node: Any, path: str) -> Iterator[tuple[str, str]]:
         yield from rules_of(child, f"{path}.{name}")
     yield from rules_of(node.get("items"), f"{path}.-")
     yield from rules_of(node.get("additionalProperties"), f"{path}.*")
-
-
-def reasons() -> str:
-    """Every reason of conditions, blockers and Events, with its cause and remedy."""
-    rows = [
-        (f"`{reason}`", cell(CATALOGUE[reason].cause), cell(CATALOGUE[reason].remedy))
-        for reason in Reason
-        if reason in CATALOGUE
-    ]
-    return (
-        f"{NOTE}# Reasons\n\nWhat the `reason` of a condition, of `status.blocker` or of an Event means. Programs may "
-        "compare these names; messages are for people and may change.\n\n" + table(("reason", "cause", "remedy"), rows)
-    )
 
 
 def settings(operator: Definition) -> str:

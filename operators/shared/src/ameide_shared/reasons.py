@@ -17,7 +17,6 @@ class Reason(StrEnum):
     # Good news
     AllResourcesHealthy = "AllResourcesHealthy"
     AsExpected = "AsExpected"
-    Succeeded = "Succeeded"
     Converging = "Converging"
     Available = "Available"
     NotRequired = "NotRequired"
@@ -149,10 +148,6 @@ CATALOGUE: Final[Mapping[Reason, Explanation]] = {
     ),
     Reason.AsExpected: Explanation(
         "Nothing is wrong or under way in this respect.",
-        "",
-    ),
-    Reason.Succeeded: Explanation(
-        "It ended as it should.",
         "",
     ),
     Reason.Converging: Explanation(

@@ -14,7 +14,6 @@ from ameide_shared.settings import OperatorSettings, describe
 GOOD_NEWS = {
     Reason.AllResourcesHealthy,
     Reason.AsExpected,
-    Reason.Succeeded,
     Reason.Available,
     Reason.NotRequired,
     Reason.DatabaseReady,

@@ -39,20 +39,26 @@ def kinds_of(sources: Mapping[str, Path], shared: Path) -> dict[Reason, list[str
 
 
 def reached(folder: Path, shared: Path) -> list[str]:
-    """The texts of a folder's modules, and of those of `shared` that they import, and these in turn."""
+    """The texts of a folder's modules, and of those of `shared` that they import, and these in turn.
+
+    Without those that name reasons of others: the catalogue, the command line, and documents that are read offline.
+    """
     texts: dict[Path, str] = {}
     left = sorted(folder.rglob("*.py"))
     while left:
         path = left.pop()
-        if path in texts or not path.is_file():
+        others = path.name in ("reasons.py", "documents.py") or path.parent.name == "cli"
+        if path in texts or others or not path.is_file():
             continue
-        texts[path] = path.read_text()
-        for node in ast.walk(ast.parse(texts[path])):
+        text = path.read_text()
+        # A set of reasons is there to compare with, not to give.
+        texts[path] = re.sub(r"frozenset\(\s*\{.*?\}\s*\)", "", text, flags=re.DOTALL)
+        for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.ImportFrom) and node.module:
                 for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
                     module = shared / name.replace(".", "/")
                     left += [module.with_suffix(".py"), module / "__init__.py"]
-    return [text for path, text in texts.items() if path.name != "reasons.py"]
+    return list(texts.values())
 
 
 def page(

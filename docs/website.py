@@ -141,10 +141,12 @@ def stage(folder: Path) -> None:
             target.write_text(rewritten(path, name, names))
         else:
             shutil.copyfile(path, target)
-    shutil.copytree(DOCS / "theme", folder / "theme")
-    mermaid = folder / "pages" / "assets" / "mermaid.min.js"
-    mermaid.parent.mkdir()
-    mermaid.write_bytes((files("mermaidx") / "assets" / "mermaid.js").read_bytes())
+    assets = folder / "pages" / "assets"
+    assets.mkdir()
+    (folder / "theme").mkdir()
+    shutil.copyfile(DOCS / "theme" / "main.html", folder / "theme" / "main.html")
+    shutil.copyfile(DOCS / "theme" / "extra.css", assets / "extra.css")
+    (assets / "mermaid.min.js").write_bytes((files("mermaidx") / "assets" / "mermaid.js").read_bytes())
     configuration = tomllib.loads((DOCS / "zensical.toml").read_text())
     configuration["project"] |= {
         "repo_url": REPOSITORY,

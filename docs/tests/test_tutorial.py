@@ -111,7 +111,7 @@ class Shell:
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[str]:
+def first_terminal(tmp_path: Path) -> Iterator[str]:
     """`make tutorial`, as its program; the file to source."""
     log = tmp_path / "first-terminal.txt"
     with log.open("w") as output:
@@ -137,13 +137,13 @@ def platform(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.platform
-def test_the_tutorial_does_what_it_says(platform: str, tmp_path: Path) -> None:
+def test_the_tutorial_does_what_it_says(first_terminal: str, tmp_path: Path) -> None:
     folder = tmp_path / "ameide-operators"
     folder.mkdir()
     (folder / "examples").symlink_to(links.ROOT / "examples")
     shell = Shell(folder)
     try:
-        shell.run(f"source {platform}")
+        shell.run(f"source {first_terminal}")
         for step in steps(PAGE.read_text())[2:]:
             began = time.monotonic()
             printed = shell.run(step.commands)

@@ -18,6 +18,7 @@ from ameide_shared.kube.connection import connect
 from ameide_shared.kube.errors import ServerUnavailable
 from ameide_shared.kube.limiter import Limiter
 from ameide_shared.kube.resources import DOMAIN, Manifest, ObjectKey, ResourceType
+from ameide_shared.logging import FIELDS, bind
 from ameide_shared.plan import AddFinalizer, Ensure, Outcome, Plan, RemoveFinalizer
 from ameide_shared.reasons import Reason
 from ameide_shared.reconcile import CONFLICT_SECONDS, Reconciler, Result, is_paused
@@ -128,6 +129,13 @@ async def test_status_is_written_once_and_at_rest_nothing_is_asked(site: Site) -
     for _ in range(3):
         assert await site.run(done("DBReady", Reason.DatabaseReady), after=600) == Result()
     assert len(site.requests) == 1
+
+
+async def test_what_is_logged_meanwhile_has_the_generation(site: Site) -> None:
+    with bind(name="orders"):
+        await site.run(WAITING)
+        assert FIELDS.get() == {"name": "orders", "generation": site.status["observedGeneration"]}
+    assert "generation" not in FIELDS.get({})
 
 
 async def test_a_resource_that_is_gone_is_nothing_to_do(site: Site) -> None:

@@ -154,7 +154,7 @@ class Metrics:
         self._audits.labels(kind, result).inc()
 
     def audit_found(self, kind: str, finding: str, count: int = 1) -> None:
-        """What a comparison found: `missed_deletion`, `missing` or `outdated` objects."""
+        """What a comparison found: `missed_deletion` or `not_delivered` objects."""
         self._repairs.labels(kind, finding).inc(count)
 
     def event(self, result: str) -> None:

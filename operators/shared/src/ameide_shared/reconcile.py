@@ -19,6 +19,7 @@ from ameide_shared.kube.cache import Cache
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.errors import ApiError, Conflict, NotFound
 from ameide_shared.kube.resources import Manifest, ObjectKey, ResourceType, key_of
+from ameide_shared.logging import add_field
 from ameide_shared.plan import Outcome, Plan
 from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage, State, blocked
@@ -130,6 +131,7 @@ class Reconciler(Generic[O]):
             return Result()
         if manifest["metadata"].get("deletionTimestamp") and not manifest["metadata"].get("finalizers"):
             return Result()
+        add_field("generation", manifest["metadata"].get("generation"))
         now = self._clock()
         observed = await self._kind.observe(manifest)
         plan = self._kind.plan(manifest, observed, now)

@@ -1,4 +1,4 @@
-"""The platform's command line: `python -m ameide_dev build | demo | tutorial | up | down`."""
+"""The platform's command line: `python -m ameide_dev build | demo | tutorial | up | down | images | acceptance-node`."""
 
 import json
 import os
@@ -12,14 +12,28 @@ from types import FrameType
 import click
 from rich.console import Console
 
-from ameide_dev import crds, demo_existing, demo_release, flyway, temporal, tools, tutorial
+from ameide_dev import (
+    acceptance_node,
+    crds,
+    demo_existing,
+    demo_release,
+    flyway,
+    release_images,
+    temporal,
+    tools,
+    tutorial,
+)
 from ameide_dev import demo as demo_local
+from ameide_dev.buildah import BuildError
 from ameide_dev.cache import cache_dir
 from ameide_dev.client import ApiError, UnavailableError, WaitTimeoutError
 from ameide_dev.platform import Platform, PlatformError, existing_kubeconfig
 from ameide_dev.processes import ProcessError
+from ameide_dev.progress import CommandError
 
 _ERRORS = (
+    BuildError,
+    CommandError,
     tools.ToolError,
     crds.CrdError,
     ProcessError,
@@ -132,6 +146,28 @@ def demo(kubeconfig: Path | None, new: bool, operator_image: str, keep: bool, di
 def follow_tutorial(directory: Path | None) -> None:
     """Start what docs/tutorial.md begins with, and keep it up until Ctrl-C."""
     tutorial.run(folder=directory)
+
+
+@main.command()
+@click.option("--tag", default="0.0.0-dev", show_default=True, help="Of the images.")
+def images(tag: str) -> None:
+    """Build the operators' release images with buildah, on base images made by debootstrap. Needs root."""
+    console = Console()
+    for operator in release_images.OPERATORS:
+        image = release_images.build(operator, tag)
+        console.print(
+            f"{image.name}: {image.total_bytes / 1e6:.1f} MB = base {image.base_bytes / 1e6:.1f} MB"
+            f" + operator {image.added_bytes / 1e6:.1f} MB",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
+@main.command("acceptance-node")
+@click.option("--keep", is_flag=True, help="Leave the logs in place at the end.")
+def accept_on_node(keep: bool) -> None:
+    """Run the release on a real node of this machine: containerd, kubelet, images, chart, a Domain. Needs root."""
+    sys.exit(acceptance_node.run(keep=keep))
 
 
 @main.command()

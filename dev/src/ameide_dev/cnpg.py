@@ -16,6 +16,7 @@ from ameide_dev.client import KubeClient
 from ameide_dev.cnpg_clusters import CLUSTER_GONE, Clusters
 from ameide_dev.cnpg_members import Members
 from ameide_dev.cnpg_store import DATABASE_FINALIZER, ROLE_FINALIZER, Faults, NotAppliedError, Store
+from ameide_dev.components import LOOPBACK
 from ameide_dev.informer import Key, WorkQueue, key_of
 from ameide_dev.postgres import Postgres, PostgresError
 from ameide_dev.transport import ApiError, ConflictError, UnavailableError
@@ -31,12 +32,15 @@ Task = tuple[str, Key]  # (kind, key)
 class CnpgStandIn:
     """The controller. `start()` follows Clusters, Databases, DatabaseRoles and labelled Secrets in all namespaces."""
 
-    def __init__(self, client: KubeClient, *, retry_seconds: float = 1.0) -> None:
-        """`retry_seconds`: how soon a failure is tried again (the real operator waits 30 s)."""
+    def __init__(self, client: KubeClient, *, retry_seconds: float = 1.0, host: str = LOOPBACK) -> None:
+        """`retry_seconds`: how soon a failure is tried again (the real operator waits 30 s).
+
+        `host`: the address that the servers listen on.
+        """
         self._retry = retry_seconds
         self._faults = Faults()
         self._store = Store(client, self._changed, self._secret_changed)
-        self._clusters = Clusters(self._store, self._faults)
+        self._clusters = Clusters(self._store, self._faults, host)
         self._members = Members(self._store, self._clusters, self._faults)
         self._queue: WorkQueue[Task] = WorkQueue()
         self._thread = threading.Thread(target=self._work, name="cnpg", daemon=True)

@@ -20,9 +20,10 @@ CLUSTER_GONE = "cluster resource has been deleted, skipping reconciliation"
 class Clusters:
     """The servers by Cluster. All methods but `server` are for the stand-in's own thread."""
 
-    def __init__(self, store: Store, faults: Faults) -> None:
+    def __init__(self, store: Store, faults: Faults, host: str) -> None:
         self._store = store
         self._faults = faults
+        self._host = host
         self._servers: dict[Key, Postgres] = {}
         self._server_uids: dict[Key, str] = {}
 
@@ -53,7 +54,7 @@ class Clusters:
         server = self._servers.get(key)
         if server is None:
             cluster = self._write_status(cluster, objects.PHASE_SETTING_UP, f"Creating primary instance {key[1]}-1")
-            server = Postgres(f"{key[1]}-1", objects.host_names(*key))
+            server = Postgres(f"{key[1]}-1", objects.host_names(*key), self._host)
             try:
                 server.start()
                 self._bootstrap(cluster, server)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -79,6 +80,7 @@ def services(cluster: Mapping[str, Any], port: int) -> list[Object]:
 def endpoint_slices(cluster: Mapping[str, Any], host: str, port: int) -> list[Object]:
     """The endpoints of `-rw` and `-r`; with a single instance there is no replica for `-ro`."""
     slices: list[Object] = []
+    address = PLACEHOLDER_ADDRESS if ip_address(host).is_loopback else host
     for suffix in ("rw", "r"):
         name = f"{cluster['metadata']['name']}-{suffix}"
         metadata: Object = _metadata(
@@ -93,7 +95,7 @@ def endpoint_slices(cluster: Mapping[str, Any], host: str, port: int) -> list[Ob
                 "metadata": {**metadata, "annotations": {LOCAL_ADDRESS_ANNOTATION: host}},
                 "addressType": "IPv4",
                 "ports": [{"name": "postgres", "protocol": "TCP", "port": port}],
-                "endpoints": [{"addresses": [PLACEHOLDER_ADDRESS], "conditions": {"ready": True}}],
+                "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
             }
         )
     return slices

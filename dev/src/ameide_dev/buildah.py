@@ -1,10 +1,10 @@
 """Container images without a container engine: Debian's buildah, with its storage in the user's cache."""
 
+import io
 import json
 import os
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,7 @@ from ameide_dev.progress import run_logged
 # Where a build finds the certificate authorities of this machine: the base images know only the public ones.
 _CERTIFICATES = Path(os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt")
 _MOUNTED = Path("/machine-certificates")
+_NAME = "org.opencontainers.image.ref.name"
 
 
 def _environment() -> dict[str, str]:
@@ -114,19 +115,39 @@ def files(name: str) -> list[str]:
 
 def export(names: Sequence[str], archive: Path) -> Path:
     """Write images as one OCI archive, in which they share layers, for `ctr images import`; returns `archive`."""
-    with tempfile.TemporaryDirectory(prefix="ameide-images-", dir=archive.parent) as folder:
+    # Kept, so that layers which are there already need not be read from the storage again.
+    layout = cache_dir() / "buildah" / "layout"
+    with lock("buildah"):
         for name in names:
-            _run("push", "--quiet", "--disable-compression", name, f"oci:{folder}:{name}")
-        index = Path(folder) / "index.json"
-        content = json.loads(index.read_text())
-        for manifest in content["manifests"]:
+            _run("push", "--quiet", "--disable-compression", name, f"oci:{layout}:{name}")
+        index = json.loads((layout / "index.json").read_text())
+        wanted = [entry for entry in index["manifests"] if entry["annotations"][_NAME] in names]
+        for entry in wanted:
             # containerd would put a prefix of its own before a name that stands only in OCI's annotation.
-            annotations = manifest["annotations"]
-            annotations["io.containerd.image.name"] = annotations["org.opencontainers.image.ref.name"]
-        index.write_text(json.dumps(content))
+            entry["annotations"]["io.containerd.image.name"] = entry["annotations"][_NAME]
+        text = json.dumps({**index, "manifests": wanted}).encode()
         with tarfile.open(archive, "w") as tar:
-            tar.add(folder, ".")
+            tar.add(layout / "oci-layout", "oci-layout")
+            member = tarfile.TarInfo("index.json")
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text))
+            for blob in sorted(_blobs(layout, wanted)):
+                tar.add(layout / blob, blob)
     return archive
+
+
+def _blobs(layout: Path, manifests: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The files below `layout` that hold these manifests and all that they name."""
+    found = set()
+    for entry in manifests:
+        path = _blob(entry)
+        manifest = json.loads((layout / path).read_text())
+        found |= {path, _blob(manifest["config"]), *(_blob(layer) for layer in manifest["layers"])}
+    return found
+
+
+def _blob(descriptor: Mapping[str, Any]) -> str:
+    return f"blobs/{descriptor['digest'].replace(':', '/')}"
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def pin(chart: Path, version: str, registry: str, digests: Mapping[str, str]) ->
     if bad:
         raise ReleaseError(f"not a digest sha256:…: {'; '.join(bad)}")
     host, _, path = registry.partition("/")
-    changes = {("image", "registry"): host}
+    changes: dict[tuple[str, ...], str] = {("image", "registry"): host}
     for operator, digest in digests.items():
         place = ("operators", operator, "image")
         changes[*place, "repository"] = "/".join(filter(None, (path, f"{operator}-operator")))

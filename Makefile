@@ -22,7 +22,7 @@ WORKERS ?= 2
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: .venv/.ready ## Install all dependencies, locked, into .venv (uv itself too, if it is missing)
@@ -49,6 +49,7 @@ check: setup ## Look without changing: format, lint, types, import contracts, ge
 	.venv/bin/ruff check $(SOURCES)
 	.venv/bin/mypy operators/*/src dev/src bench docs $(patsubst %/pyproject.toml,%/src,$(wildcard examples/*/pyproject.toml))
 	.venv/bin/lint-imports
+	.venv/bin/zizmor --offline --quiet .github
 	$(PYTHON) -m docs.generate --check
 	$(PYTHON) -m docs.links
 
@@ -64,6 +65,14 @@ docs: | $(UV) ## Build the site of the documentation into out/site, strictly
 fmt: setup ## Format, and mend what the linter can mend
 	.venv/bin/ruff format $(SOURCES)
 	.venv/bin/ruff check --fix $(SOURCES)
+
+.PHONY: images
+images: setup ## Build the operators' release images without Docker and tell their sizes (root; buildah, debootstrap)
+	$(PYTHON) -m ameide_dev images $(ARGS)
+
+.PHONY: acceptance-node
+acceptance-node: setup ## Run images and chart on a real node: containerd, kubelet, Flyway in a Job (root)
+	$(PYTHON) -m ameide_dev acceptance-node $(ARGS)
 
 .PHONY: bench
 bench: setup ## Measure the Domain operator on throw-away control planes; ARGS goes to it

@@ -164,9 +164,14 @@ def images(tag: str) -> None:
 
 
 @main.command("acceptance-node")
+@click.option("--check", is_flag=True, help="Only say whether this machine can; exit code 2 and the reason if not.")
 @click.option("--keep", is_flag=True, help="Leave the logs in place at the end.")
-def accept_on_node(keep: bool) -> None:
+def accept_on_node(check: bool, keep: bool) -> None:
     """Run the release on a real node of this machine: containerd, kubelet, images, chart, a Domain. Needs root."""
+    if check:
+        reason = acceptance_node.unable()
+        click.echo(reason or "this machine can be a node")
+        sys.exit(2 if reason else 0)
     sys.exit(acceptance_node.run(keep=keep))
 
 

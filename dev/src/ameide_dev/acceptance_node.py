@@ -151,6 +151,9 @@ def _accept(screen: Screen, guard: Guard, directory: Path) -> None:
 def _images(screen: Screen) -> list[str]:
     with screen.step("images", "building them, with debootstrap and buildah", spinner=False) as step:
         operators = release_images.build_all(TAG)
+        for image in operators:
+            if faults := release_images.faults(image.operator, TAG):
+                raise AcceptanceError(f"the image {image.name} is not as it should be: {'; '.join(faults)}")
         others = node_images.build_all((_FIRST, _SECOND), (_FIRST, _SECOND, _BROKEN))
         step.detail = f"{len(operators)} release images and {len(others)} others are built"
     for image in operators:

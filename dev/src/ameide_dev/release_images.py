@@ -10,6 +10,7 @@ from ameide_dev import baseimages, buildah
 
 ROOT = Path(__file__).resolve().parents[3]
 OPERATORS = ("domain", "process", "agent", "uisurface")
+_FORBIDDEN = frozenset({"sh", "bash", "dash", "busybox", "apt", "apt-get", "dpkg", "pip", "pip3", "uv"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,42 @@ def build(operator: str, tag: str) -> ReleaseImage:
     name = buildah.build(reference(operator, tag), dockerfile, ROOT, arguments, estimate=60)
     base = buildah.size(runtime_image)
     return ReleaseImage(operator, name, base, buildah.size(name) - base)
+
+
+def faults(operator: str, tag: str) -> list[str]:
+    """What an operator's image should not be or hold, as sentences; empty when all is well. Raises BuildError."""
+    name = reference(operator, tag)
+    config, files = buildah.configuration(name), buildah.files(name)
+    found = []
+    expected = {
+        "User": "65532:65532",
+        "Entrypoint": [f"/opt/operator/bin/{operator}-operator"],
+        "Cmd": ["run"],
+    }
+    for key, value in expected.items():
+        if config.get(key) != value:
+            found.append(f"{key} is {config.get(key)!r}, not {value!r}")
+    labels = config.get("Labels") or {}
+    for key, value in (("title", f"{operator}-operator"), ("version", tag), ("revision", _revision())):
+        if labels.get(f"org.opencontainers.image.{key}") != value:
+            found.append(f"label {key} is {labels.get(f'org.opencontainers.image.{key}')!r}, not {value!r}")
+    programs = {Path(file).name for file in files if "/bin/" in file or "/sbin/" in file}
+    if forbidden := sorted(programs & _FORBIDDEN):
+        found.append(f"it holds {', '.join(forbidden)}")
+    packages = {
+        Path(file).parts[6] for file in files if "/site-packages/" in file and file.startswith("/opt/operator/")
+    }
+    strangers = {f"{other}_operator" for other in OPERATORS if other != operator} | {
+        "ameide_dev",
+        "pytest",
+        "pip",
+        "uv",
+    }
+    if present := sorted(packages & strangers):
+        found.append(f"it holds the packages {', '.join(present)}")
+    if not {f"{operator}_operator", "ameide_shared"} <= packages:
+        found.append("it lacks its own package or the shared one")
+    return found
 
 
 def build_all(tag: str) -> list[ReleaseImage]:

@@ -188,7 +188,7 @@ def _install(run: _Run) -> None:
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         run.client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
         demo_release.install(run.control_plane.kubeconfig, _values(), run.directory)
-        node_checks.refuses_privileged_pod(run.client)
+        node_checks.refuses_ordinary_pod(run.client)
         replicas = node_checks.all_ready(run.client)
         for operator in release_images.OPERATORS:
             for pod in node_checks.operator_pods(run.client, operator):

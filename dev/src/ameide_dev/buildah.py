@@ -52,10 +52,18 @@ def exists(name: str) -> bool:
     return name in images.split()
 
 
-def build(name: str, dockerfile: Path, context: Path, arguments: Mapping[str, str], *, estimate: float) -> str:
+def build(
+    name: str,
+    dockerfile: Path,
+    context: Path,
+    arguments: Mapping[str, str],
+    *,
+    labels: Mapping[str, str] | None = None,
+    estimate: float,
+) -> str:
     """Build an image and return its name; layers of earlier builds are used again. Raises progress.CommandError.
 
-    estimate: the usual time, in seconds.
+    labels: over those of the Dockerfile. estimate: the usual time, in seconds.
     """
     given = {"SSL_CERT_FILE": str(_MOUNTED / _CERTIFICATES.name), **arguments}
     short = name.rpartition("/")[2].replace(":", "-")
@@ -70,6 +78,7 @@ def build(name: str, dockerfile: Path, context: Path, arguments: Mapping[str, st
                 f"--file={dockerfile}",
                 f"--volume={_CERTIFICATES.resolve().parent}:{_MOUNTED}:ro",
                 *(f"--build-arg={key}={value}" for key, value in given.items()),
+                *(f"--label={key}={value}" for key, value in (labels or {}).items()),
                 str(context),
             ),
             what=f"Building the image {name}",

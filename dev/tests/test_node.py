@@ -72,3 +72,16 @@ def test_an_archive_holds_the_layers_of_its_images_alone(tmp_path: Path) -> None
     ]
     found = buildah._blobs(tmp_path, manifests[:1])
     assert found == {f"blobs/sha256/{name}" for name in ("manifest-one", "config-one", "base", "one")}
+
+
+def test_a_build_has_its_arguments_as_defaults() -> None:
+    dockerfile = "ARG BASE=debian\nFROM ${BASE}\nARG VERSION\nARG OTHER=1\nRUN echo ARG VERSION\nARG VERSION=0\n"
+    given = {"BASE": "localhost/x:1", "VERSION": "1.2.3", "UNKNOWN": "y"}
+    assert buildah.with_arguments(dockerfile, given).splitlines() == [
+        "ARG BASE=localhost/x:1",
+        "FROM ${BASE}",
+        "ARG VERSION=1.2.3",
+        "ARG OTHER=1",
+        "RUN echo ARG VERSION",
+        "ARG VERSION=1.2.3",
+    ]

@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import re
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,27 +60,26 @@ def build(
     context: Path,
     arguments: Mapping[str, str],
     *,
-    labels: Mapping[str, str] | None = None,
     estimate: float,
 ) -> str:
     """Build an image and return its name; layers of earlier builds are used again. Raises progress.CommandError.
 
-    labels: over those of the Dockerfile. estimate: the usual time, in seconds.
+    arguments: of the build, those that the Dockerfile declares. estimate: the usual time, in seconds.
     """
     given = {"SSL_CERT_FILE": str(_MOUNTED / _CERTIFICATES.name), **arguments}
     short = name.rpartition("/")[2].replace(":", "-")
     # One at a time: two builds would only fill each other's missing layers.
-    with lock("buildah"):
+    with lock("buildah"), tempfile.TemporaryDirectory(prefix="ameide-build-") as folder:
+        file = Path(folder) / "Dockerfile"
+        file.write_text(with_arguments(dockerfile.read_text(), given))
         run_logged(
             _command(
                 "build",
                 "--layers",
                 "--pull-never",
                 f"--tag={name}",
-                f"--file={dockerfile}",
+                f"--file={file}",
                 f"--volume={_CERTIFICATES.resolve().parent}:{_MOUNTED}:ro",
-                *(f"--build-arg={key}={value}" for key, value in given.items()),
-                *(f"--label={key}={value}" for key, value in (labels or {}).items()),
                 str(context),
             ),
             what=f"Building the image {name}",
@@ -88,6 +89,20 @@ def build(
             env=_environment(),
         )
     return name
+
+
+def with_arguments(dockerfile: str, arguments: Mapping[str, str]) -> str:
+    """A Dockerfile with these values as defaults of its arguments.
+
+    buildah keeps what an argument is by default apart, and not what it is given: it would take a label or a variable of
+    an earlier build, with the value of that time.
+    """
+    return re.sub(
+        r"^ARG (\w+)(?:=.*)?$",
+        lambda match: f"ARG {match[1]}={arguments[match[1]]}" if match[1] in arguments else match[0],
+        dockerfile,
+        flags=re.MULTILINE,
+    )
 
 
 def import_root(name: str, root: Path, *, user: str = "", path: str = "") -> None:
@@ -127,10 +142,12 @@ def export(names: Sequence[str], archive: Path) -> Path:
     # Kept, so that layers which are there already need not be read from the storage again.
     layout = cache_dir() / "buildah" / "layout"
     with lock("buildah"):
+        there = _configurations(layout)
         for name in names:
-            _run("push", "--quiet", "--disable-compression", name, f"oci:{layout}:{name}")
+            if there.get(name) != _identity(name):
+                _run("push", "--quiet", "--disable-compression", name, f"oci:{layout}:{name}")
         index = json.loads((layout / "index.json").read_text())
-        wanted = [entry for entry in index["manifests"] if entry["annotations"][_NAME] in names]
+        wanted = [entry for entry in index["manifests"] if _name_in(entry) in names]
         for entry in wanted:
             # containerd would put a prefix of its own before a name that stands only in OCI's annotation.
             entry["annotations"]["io.containerd.image.name"] = entry["annotations"][_NAME]
@@ -143,6 +160,27 @@ def export(names: Sequence[str], archive: Path) -> Path:
             for blob in sorted(_blobs(layout, wanted)):
                 tar.add(layout / blob, blob)
     return archive
+
+
+def _configurations(layout: Path) -> dict[str, str]:
+    """The digest of the configuration, which stands for all of it, of each image in `layout` by name."""
+    index = layout / "index.json"
+    manifests = json.loads(index.read_text())["manifests"] if index.exists() else []
+    # What was pushed again lies there without a name.
+    named = {_name_in(entry): entry for entry in manifests}
+    return {
+        name: json.loads((layout / _blob(entry)).read_text())["config"]["digest"]
+        for name, entry in named.items()
+        if name
+    }
+
+
+def _name_in(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("annotations", {}).get(_NAME, ""))
+
+
+def _identity(name: str) -> str:
+    return f"sha256:{_run('inspect', '--type=image', '--format={{.FromImageID}}', name).strip()}"
 
 
 def _blobs(layout: Path, manifests: Sequence[Mapping[str, Any]]) -> set[str]:

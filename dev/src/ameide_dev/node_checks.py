@@ -31,11 +31,12 @@ class Pod:
 
 
 def deployment_pods(client: KubeClient, namespace: str, name: str) -> list[Pod]:
-    """The pods of a Deployment that have been started, by name."""
+    """The pods of a Deployment that have been started and are not ending, by name."""
     labels = client.get("apps/v1", "Deployment", name, namespace)["spec"]["selector"]["matchLabels"]
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
     found = client.list("v1", "Pod", namespace, label_selector=selector)
-    return [_pod(pod) for pod in sorted(found, key=_name) if pod.get("status", {}).get("containerStatuses")]
+    staying = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+    return [_pod(pod) for pod in sorted(staying, key=_name) if pod.get("status", {}).get("containerStatuses")]
 
 
 def operator_pods(client: KubeClient, operator: str) -> list[Pod]:

@@ -43,9 +43,7 @@ def build(operator: str, tag: str) -> ReleaseImage:
         "REVISION": _revision(),
     }
     dockerfile = ROOT / "operators" / f"{operator}-operator" / "Dockerfile.release"
-    # Again, as labels: buildah takes a label of an earlier build where only the argument in it has changed.
-    labels = {f"org.opencontainers.image.{key.lower()}": arguments[key] for key in ("VERSION", "REVISION")}
-    name = buildah.build(reference(operator, tag), dockerfile, ROOT, arguments, labels=labels, estimate=60)
+    name = buildah.build(reference(operator, tag), dockerfile, ROOT, arguments, estimate=60)
     base = buildah.size(runtime_image)
     return ReleaseImage(operator, name, base, buildah.size(name) - base)
 

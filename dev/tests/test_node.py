@@ -74,14 +74,14 @@ def test_an_archive_holds_the_layers_of_its_images_alone(tmp_path: Path) -> None
     assert found == {f"blobs/sha256/{name}" for name in ("manifest-one", "config-one", "base", "one")}
 
 
-def test_a_build_has_its_arguments_as_defaults() -> None:
-    dockerfile = "ARG BASE=debian\nFROM ${BASE}\nARG VERSION\nARG OTHER=1\nRUN echo ARG VERSION\nARG VERSION=0\n"
+def test_a_build_has_its_arguments_in_their_places() -> None:
+    dockerfile = 'ARG BASE=debian\nFROM ${BASE}\nARG VERSION\nARG OTHER=1\nLABEL v="${VERSION}"\nRUN echo ${OTHER}\n'
     given = {"BASE": "localhost/x:1", "VERSION": "1.2.3", "UNKNOWN": "y"}
     assert buildah.with_arguments(dockerfile, given).splitlines() == [
         "ARG BASE=localhost/x:1",
-        "FROM ${BASE}",
+        "FROM localhost/x:1",
         "ARG VERSION=1.2.3",
         "ARG OTHER=1",
-        "RUN echo ARG VERSION",
-        "ARG VERSION=1.2.3",
+        'LABEL v="1.2.3"',
+        "RUN echo ${OTHER}",
     ]

@@ -161,6 +161,8 @@ def images(tag: str) -> None:
             soft_wrap=True,
             highlight=False,
         )
+        if faults := release_images.faults(image):
+            raise BuildError(f"the image {image.name} is not as it should be: {'; '.join(faults)}")
 
 
 @main.command("acceptance-node")

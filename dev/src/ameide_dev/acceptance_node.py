@@ -152,7 +152,7 @@ def _images(screen: Screen) -> list[str]:
     with screen.step("images", "building them, with debootstrap and buildah", spinner=False) as step:
         operators = release_images.build_all(TAG)
         for image in operators:
-            if faults := release_images.faults(image.operator, TAG):
+            if faults := release_images.faults(image):
                 raise AcceptanceError(f"the image {image.name} is not as it should be: {'; '.join(faults)}")
         others = node_images.build_all((_FIRST, _SECOND), (_FIRST, _SECOND, _BROKEN))
         step.detail = f"{len(operators)} release images and {len(others)} others are built"

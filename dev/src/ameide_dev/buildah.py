@@ -92,17 +92,18 @@ def build(
 
 
 def with_arguments(dockerfile: str, arguments: Mapping[str, str]) -> str:
-    """A Dockerfile with these values as defaults of its arguments.
+    """A Dockerfile with the values of these arguments in their places.
 
-    buildah keeps what an argument is by default apart, and not what it is given: it would take a label or a variable of
+    buildah keeps apart what an instruction says, and not what its arguments are: it would take a label or a variable of
     an earlier build, with the value of that time.
     """
-    return re.sub(
+    said = re.sub(
         r"^ARG (\w+)(?:=.*)?$",
         lambda match: f"ARG {match[1]}={arguments[match[1]]}" if match[1] in arguments else match[0],
         dockerfile,
         flags=re.MULTILINE,
     )
+    return re.sub(r"\$\{(\w+)\}", lambda match: arguments.get(match[1], match[0]), said)
 
 
 def import_root(name: str, root: Path, *, user: str = "", path: str = "") -> None:

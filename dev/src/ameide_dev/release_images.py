@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ class ReleaseImage:
 
     operator: str
     name: str
+    labels: Mapping[str, str]
+    """What the build was asked to write into its labels."""
     base_bytes: int
     added_bytes: int
 
@@ -45,13 +48,19 @@ def build(operator: str, tag: str) -> ReleaseImage:
     dockerfile = ROOT / "operators" / f"{operator}-operator" / "Dockerfile.release"
     name = buildah.build(reference(operator, tag), dockerfile, ROOT, arguments, estimate=60)
     base = buildah.size(runtime_image)
-    return ReleaseImage(operator, name, base, buildah.size(name) - base)
+    labels = {
+        "title": f"{operator}-operator",
+        "version": tag,
+        "revision": arguments["REVISION"],
+        "base.name": runtime_image,
+    }
+    return ReleaseImage(operator, name, labels, base, buildah.size(name) - base)
 
 
-def faults(operator: str, tag: str) -> list[str]:
-    """What an operator's image should not be or hold, as sentences; empty when all is well. Raises BuildError."""
-    name = reference(operator, tag)
-    config, files = buildah.configuration(name), buildah.files(name)
+def faults(image: ReleaseImage) -> list[str]:
+    """What an image should not be or hold, as sentences; empty when all is well. Raises BuildError."""
+    operator = image.operator
+    config, files = buildah.configuration(image.name), buildah.files(image.name)
     found = []
     expected = {
         "User": "65532:65532",
@@ -62,7 +71,7 @@ def faults(operator: str, tag: str) -> list[str]:
         if config.get(key) != value:
             found.append(f"{key} is {config.get(key)!r}, not {value!r}")
     labels = config.get("Labels") or {}
-    for key, value in (("title", f"{operator}-operator"), ("version", tag), ("revision", _revision())):
+    for key, value in image.labels.items():
         if labels.get(f"org.opencontainers.image.{key}") != value:
             found.append(f"label {key} is {labels.get(f'org.opencontainers.image.{key}')!r}, not {value!r}")
     programs = {Path(file).name for file in files if "/bin/" in file or "/sbin/" in file}

@@ -1,4 +1,4 @@
-"""The platform's command line: `python -m ameide_dev build | demo | tutorial | up | down | images | acceptance-node`."""
+"""The command line: `python -m ameide_dev build | demo | tutorial | up | down | images | acceptance-node`."""
 
 import json
 import os

@@ -28,7 +28,7 @@ help: ## List the targets
 setup: .venv/.ready ## Install all dependencies, locked, into .venv (uv itself too, if it is missing)
 
 .PHONY: demo
-demo: setup ## Start a local platform, install the chart and walk one Domain through its life
+demo: setup ## Start a local platform, install the chart, and have all four kinds at work on it
 	$(PYTHON) -m ameide_dev demo $(ARGS)
 
 .PHONY: tutorial

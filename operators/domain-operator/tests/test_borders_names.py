@@ -208,6 +208,21 @@ def test_refused_domain_drops_nothing_when_it_goes(
     domains.ready()
 
 
+def test_retained_data_is_had_again_only_under_its_names(domains: Domains, cluster: str) -> None:
+    """CloudNativePG's objects cannot be renamed: that is told before anything is written, and what to do."""
+    spec = real(domains, cluster)
+    domains.create(db=spec)
+    domains.ready(timeout=60)
+    delete(domains)
+    domains.create(db={**spec, "database": f"{database_of(domains)}2"})
+    found = blocker(domains, "DatabaseConflict")
+    assert f"was retained for the database '{database_of(domains)}'" in found["message"]
+    assert "as it was" in found["remedy"]
+    delete(domains)
+    domains.create(db=spec)
+    domains.ready(timeout=60)
+
+
 def test_retained_data_is_refused_to_another_namespace(
     chart: Platform, domains: Domains, rival: Domains, cluster: str
 ) -> None:

@@ -168,7 +168,7 @@ FULL_STATUS: dict[str, Any] = {
         "since": "2026-01-31T12:00:00Z",
         "retryAt": "2026-01-31T12:05:00Z",
     },
-    "revision": {"current": "a", "target": "b", "rejected": {"name": "c", "reason": "CanaryFailed", "message": "m"}},
+    "revision": {"current": "a", "target": "b"},
     "canary": {"revision": "c", "state": "Failed", "message": "m", "since": "2026-01-31T12:00:00Z"},
     "workload": {
         "name": "orders-domain",

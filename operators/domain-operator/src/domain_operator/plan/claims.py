@@ -82,7 +82,7 @@ def refusal(ctx: Context, binding: Binding) -> Stage | None:
         return Stage(
             DB_READY, State.WAITING, Reason.ReferenceNotPermitted, consent.message, object=what, remedy=consent.remedy
         )
-    taken = _taken(ctx, binding, cluster)
+    taken = _taken(ctx, binding, cluster) or _retained_otherwise(ctx, binding)
     if taken is not None:
         return taken
     if not _condition_true(cluster, "Ready"):
@@ -95,6 +95,36 @@ def refusal(ctx: Context, binding: Binding) -> Stage | None:
             object=what,
             remedy=f"see kubectl describe clusters.postgresql.cnpg.io -n {binding.cluster.namespace} "
             f"{binding.cluster.name}",
+        )
+    return None
+
+
+def _retained_otherwise(ctx: Context, binding: Binding) -> Stage | None:
+    """Objects that a Domain of this name left behind with its data, where this one asks for other names than it had.
+
+    CloudNativePG lets nobody change the names.
+    """
+    names = Names.of(ctx, binding)
+    for resource, name, field, wanted in (
+        (CNPG_DATABASE, names.database, "database", binding.database),
+        (CNPG_DATABASE_ROLE, names.owner, "role", binding.owner),
+        (CNPG_DATABASE_ROLE, names.app, "role", binding.role),
+    ):
+        live = ctx.observed.objects.get(resource, binding.cluster.namespace, name)
+        spec: Mapping[str, Any] = (live or {}).get("spec") or {}
+        had, cluster = spec.get("name"), (spec.get("cluster") or {}).get("name")
+        if live is None or not _ours(ctx, live) or (had, cluster) == (wanted, binding.cluster.name):
+            continue
+        what = f"{resource.kind} {key_of(live)}"
+        return Stage(
+            DB_READY,
+            State.STALLED,
+            Reason.DatabaseConflict,
+            f"{what} was retained for the {field} {had!r} on Cluster {binding.cluster.namespace}/{cluster}; it cannot "
+            f"become {wanted!r} on Cluster {binding.cluster}",
+            object=what,
+            remedy="create the Domain anew as it was, to have its data again; or, if nobody needs them, delete the "
+            "Database and the DatabaseRoles that it left",
         )
     return None
 

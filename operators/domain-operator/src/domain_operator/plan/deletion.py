@@ -182,7 +182,8 @@ def _dropped_schema(ctx: Context, binding: Binding, deadline: datetime) -> Plan 
 
 def _drop_shared(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
     """In a shared database: a superuser Job drops what bears our claim."""
-    if not _owned(ctx, SECRET, binding):
+    told = (ctx.manifest.get("status") or {}).get("db") or {}
+    if not _owned(ctx, SECRET, binding) and "lastMigrationTime" not in told:
         return _finished(None, _foreign_jobs(ctx, binding))  # it was refused, so nothing was ever made
     cluster = ctx.observed.objects.get(CNPG_CLUSTER, binding.cluster.namespace, binding.cluster.name)
     refusal = provisioner.superuser_problem(binding, cluster)
@@ -192,8 +193,7 @@ def _drop_shared(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
     live = ctx.observed.objects.get(JOB, binding.cluster.namespace, name)
     what = f"Job {binding.cluster.namespace}/{name}"
     if live is None:
-        names = Names.of(ctx, binding)
-        manifest = provisioner.superuser_job(ctx, binding, name, sql.DROP_SHARED, names.app, names.owner)
+        manifest = provisioner.superuser_job(ctx, binding, name, sql.DROP_SHARED)
         create = Ensure(manifest, "deletionPolicy: Delete", create_only=True)
         return _step(f"{what} is about to drop schema {binding.schema}", [create], deadline, ctx.now)
     state = job_state(live, ctx.observed.pods_of_job(name))

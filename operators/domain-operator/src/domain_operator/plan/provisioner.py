@@ -45,7 +45,7 @@ def plan_provisioning(ctx: Context, binding: Binding, app_secret: str, owner_sec
     busy = _running_job(ctx, binding, besides=name)
     if busy is not None:
         return Part(_provisioning(busy, "is still making roles and schema"))
-    manifest = superuser_job(ctx, binding, name, sql.PROVISION, app_secret, owner_secret)
+    manifest = superuser_job(ctx, binding, name, sql.PROVISION, (app_secret, owner_secret))
     live = ctx.observed.objects.get(JOB, binding.cluster.namespace, name)
     actions: tuple[Action, ...] = (Ensure(manifest, "make roles and schema", create_only=True),)
     actions += _older_jobs(ctx, binding, keep=name)
@@ -107,19 +107,26 @@ def claim(ctx: Context) -> str:
 
 
 def superuser_job(
-    ctx: Context, binding: Binding, name: str, script: str, app_secret: str, owner_secret: str
+    ctx: Context, binding: Binding, name: str, script: str, passwords: tuple[str, str] | None = None
 ) -> dict[str, Any]:
-    """A Job in the Cluster's namespace that runs a fixed script as the superuser."""
+    """A Job in the Cluster's namespace that runs a fixed script as the superuser.
+
+    `passwords`: the Secrets with the passwords of application and owner, for the script that sets them.
+    """
     env = [
         *_connection(ctx, binding, "postgres", f"{binding.cluster.name}-superuser"),
         {"name": "AMEIDE_APP_ROLE", "value": binding.role},
         {"name": "AMEIDE_OWNER_ROLE", "value": binding.owner},
-        _reference("AMEIDE_APP_PASSWORD", app_secret, "password"),
-        _reference("AMEIDE_OWNER_PASSWORD", owner_secret, "password"),
         {"name": "AMEIDE_DATABASE", "value": binding.database},
         {"name": "DB_SCHEMA", "value": binding.schema},
         {"name": "AMEIDE_CLAIM", "value": claim(ctx)},
     ]
+    if passwords is not None:
+        app, owner = passwords
+        env += [
+            _reference("AMEIDE_APP_PASSWORD", app, "password"),
+            _reference("AMEIDE_OWNER_PASSWORD", owner, "password"),
+        ]
     return _job(ctx, binding, name, sql.shell(script), env, retries=2)
 
 

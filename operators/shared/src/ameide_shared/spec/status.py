@@ -38,20 +38,11 @@ class Blocker(StatusModel):
     retry_at: Timestamp | None = Field(default=None, description="When the operator itself looks again.")
 
 
-class RejectedRevision(StatusModel):
-    """A revision that was tried and not kept."""
-
-    name: str = Field(description="The revision.")
-    reason: str = Field(description="CamelCase cause.")
-    message: str | None = Field(default=None, description="Why it was not kept.")
-
-
 class Revision(StatusModel):
     """Revisions of the pod template."""
 
     current: str | None = Field(default=None, description="Revision that serves.")
     target: str | None = Field(default=None, description="Revision that spec asks for; differs while it is held back.")
-    rejected: RejectedRevision | None = Field(default=None, description="Revision that failed as a canary.")
 
 
 class Canary(StatusModel):

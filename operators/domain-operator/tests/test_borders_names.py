@@ -27,6 +27,7 @@ def foreign_object(kube: KubeClient, kind: str, namespace: str, name: str, clust
     """A Database or DatabaseRole that somebody made by hand."""
     spec = {"cluster": {"name": cluster}, "name": name}
     spec |= {"owner": "app"} if kind == "Database" else {"login": True}
+    spec[f"{kind[0].lower()}{kind[1:]}ReclaimPolicy"] = "delete"
     metadata = {"name": f"byhand-{namespace[-20:]}", "namespace": CLUSTERS}
     kube.create({"apiVersion": CNPG_API, "kind": kind, "metadata": metadata, "spec": spec})
 

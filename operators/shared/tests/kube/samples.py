@@ -17,12 +17,16 @@ LABELS = {
 SELECTOR = {"ameide.io/primitive": "domain", "ameide.io/name": "orders", "ameide.io/track": "stable"}
 
 
-def metadata(name: str, namespace: str = "shop", uid: str = OWNER_UID) -> dict[str, Any]:
-    # Of a kind that no API serves: the garbage collector deletes what an owner that it can look up, and that is not
-    # there, has left behind.
+OFFLINE = "shop"
+"""The namespace of samples that no API server sees."""
+
+
+def metadata(name: str, namespace: str = OFFLINE, uid: str = OWNER_UID) -> dict[str, Any]:
     owner = {
         "apiVersion": "ameide.io/v1",
-        "kind": "Sample",
+        # On an API server of a kind that none serves: the garbage collector deletes what an owner that it can look up,
+        # and that is not there, has left behind.
+        "kind": "Domain" if namespace == OFFLINE else "Sample",
         "name": "orders",
         "uid": uid,
         "controller": True,

@@ -254,7 +254,7 @@ async def test_foreign_objects_are_never_taken_over(client: ApiClient, cache: Ca
     # Another resource's child of the same name is as foreign.
     other = {**samples.service(namespace, uid="99999999-2222-3333-4444-555555555555")}
     await client.create(other, field_manager="domain-operator")
-    with pytest.raises(ChildConflict, match="belongs to Domain orders"):
+    with pytest.raises(ChildConflict, match="belongs to Sample orders"):
         await ensure(client, cache, samples.service(namespace), UID)
 
 

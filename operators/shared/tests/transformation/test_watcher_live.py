@@ -120,7 +120,7 @@ async def test_definitions_that_hang_leave_the_others_alone(server: Transformati
     references = publish(server, 12)
     hanging = [reference for reference in references if reference.path.endswith(("/a1", "/a10", "/a11"))]
     good = [reference for reference in references if reference not in hanging]
-    async with watching(server.url, 1.0, seconds=0.3) as (watcher, told):
+    async with watching(server.url, 1.0, seconds=1.5) as (watcher, told):
         for reference in references:
             await watcher.observe(reference, key(reference))
         server.fault("slow", seconds=5, only="/a1")

@@ -40,6 +40,7 @@ COMMIT;
 """As the owner: the app may use what is in the schema, and what migrations will put there."""
 
 FREE_NAMES: Final = r"""
+\set VERBOSITY terse
 \getenv app AMEIDE_APP_ROLE
 \getenv owner AMEIDE_OWNER_ROLE
 \getenv database AMEIDE_DATABASE

@@ -14,7 +14,7 @@ from ameide_shared.kube.resources import CNPG_CLUSTER, JOB, key_of
 from ameide_shared.plan import Action, Delete, Ensure
 from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage, State, done
-from ameide_shared.workload import JobPhase, job_state
+from ameide_shared.workload import JobPhase, JobState, job_state
 from domain_operator.plan import provisioner
 from domain_operator.plan.binding import Binding
 from domain_operator.plan.claims import DB_READY, application_of, is_claimed
@@ -29,32 +29,31 @@ def names_are_free(ctx: Context, binding: Binding) -> Part:
 
     A provisioning Job (`provisioning: Job`) looks by itself.
     """
-    name = provisioner.job_name(ctx, binding, "names", ctx.annotation(v.ANNOTATION_RETRY_MIGRATION))
     free = done(DB_READY, Reason.DatabaseReady)
+    if binding.provisioning != "Database":
+        return Part(free)
+    name = provisioner.job_name(ctx, binding, "names", ctx.annotation(v.ANNOTATION_RETRY_MIGRATION))
     if is_claimed(ctx, binding):
         looked = provisioner.namesakes(ctx, binding, name)
         return Part(
             free, tuple(Delete(JOB, key_of(job), job["metadata"]["uid"], "the names are ours now") for job in looked)
         )
     cluster = ctx.observed.objects.get(CNPG_CLUSTER, binding.cluster.namespace, binding.cluster.name)
-    if cluster is None or binding.provisioning != "Database" or not ctx.settings.database.check_names:
+    if cluster is None or not ctx.settings.database.check_names:
         return Part(free)
     manifest = provisioner.names_job(ctx, binding, name, *application_of(cluster))
     create: tuple[Action, ...] = (Ensure(manifest, "look for what was made by hand", create_only=True),)
     live = ctx.observed.objects.get(JOB, binding.cluster.namespace, name)
-    what = f"Job {binding.cluster.namespace}/{name}"
-    looking = f"{what} is looking whether the names are free"
-    if live is None:
-        return Part(Stage(DB_READY, State.PROGRESSING, Reason.DatabaseProvisioning, looking, object=what), create)
-    state = job_state(live, ctx.observed.pods_of_job(name))
+    state = job_state(live, ctx.observed.pods_of_job(name)) if live is not None else JobState(JobPhase.RUNNING)
     if state.phase is JobPhase.SUCCEEDED:
         return Part(free)
+    what = f"Job {binding.cluster.namespace}/{name}"
     told = state.message if state.phase is JobPhase.FAILED else state.cause.message if state.cause else ""
     if _TAKEN in told:
         return Part(_taken(binding, what, told), create)
     if state.phase is JobPhase.FAILED:
         return Part(_unknown(binding, what, told), create)
-    message = f"{looking}: {told}" if told else looking
+    message = ": ".join(filter(None, (f"{what} is looking whether the names are free", told)))
     return Part(Stage(DB_READY, State.PROGRESSING, Reason.DatabaseProvisioning, message, object=what), create)
 
 

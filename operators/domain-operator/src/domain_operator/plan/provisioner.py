@@ -115,9 +115,7 @@ def superuser_job(
     """
     env = [
         *_connection(ctx, binding, "postgres", f"{binding.cluster.name}-superuser"),
-        {"name": "AMEIDE_APP_ROLE", "value": binding.role},
-        {"name": "AMEIDE_OWNER_ROLE", "value": binding.owner},
-        {"name": "AMEIDE_DATABASE", "value": binding.database},
+        *_names(binding),
         {"name": "DB_SCHEMA", "value": binding.schema},
         {"name": "AMEIDE_CLAIM", "value": claim(ctx)},
     ]
@@ -146,11 +144,17 @@ def names_job(ctx: Context, binding: Binding, name: str, database: str, secret: 
     """
     env = [
         *_connection(ctx, binding, database, secret),
+        *_names(binding),
+    ]
+    return _job(ctx, binding, name, sql.shell(sql.FREE_NAMES), env, retries=2)
+
+
+def _names(binding: Binding) -> list[Mapping[str, Any]]:
+    return [
         {"name": "AMEIDE_APP_ROLE", "value": binding.role},
         {"name": "AMEIDE_OWNER_ROLE", "value": binding.owner},
         {"name": "AMEIDE_DATABASE", "value": binding.database},
     ]
-    return _job(ctx, binding, name, sql.shell(sql.FREE_NAMES), env, retries=2)
 
 
 def _connection(ctx: Context, binding: Binding, database: str, secret: str) -> list[Mapping[str, Any]]:

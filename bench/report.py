@@ -23,6 +23,7 @@ COLUMNS = {
     "writes": "writes/obj",
     "reads": "reads/obj",
     "cpu": "CPU ms/obj",
+    "api": "API CPU ms/obj",
     "rss": "MiB",
     "missing": "missing",
     "unready": "unready",
@@ -40,6 +41,7 @@ def row(result: Result) -> dict[str, float | None]:
         "writes": result.requests.writes / objects,
         "reads": result.requests.reads / objects,
         "cpu": result.cpu * 1000 / objects,
+        "api": result.control_plane.get("apiserver", 0.0) * 1000 / objects,
         "rss": result.peak_rss / MEBIBYTE,
         "missing": float(result.missing),
         "unready": float(result.unready),
@@ -69,7 +71,7 @@ def _text(key: str, value: float | None) -> str:
 def show(results: Mapping[str, Sequence[Result]], console: Console) -> None:
     """Print a table; `results` by operator, all rounds of each."""
     table = Table(
-        title="medians over rounds; missing and unready add up; others: what strangers used of the machine",
+        title="medians over rounds; missing and unready add up; API: the API server; others: what strangers used",
         title_justify="left",
     )
     for heading in ("scenario", "operator", *COLUMNS.values()):
@@ -104,6 +106,7 @@ def document(
                         "aside": result.requests.aside,
                         "watches": result.requests.watches,
                         "refused": result.requests.refused,
+                        "control_plane": result.control_plane,
                     }
                     for result in rounds
                 ],

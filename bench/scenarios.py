@@ -41,6 +41,7 @@ class Result:
     missing: int = 0  # objects that were not there in time
     unready: int = 0  # Domains not Ready once all was quiet
     others: float = 0.0  # share of the machine's processors that strangers used meanwhile
+    control_plane: dict[str, float] = field(default_factory=dict)  # processor seconds of each of its processes
 
     def percentile(self, share: float) -> float | None:
         """A latency in seconds; None without any."""
@@ -59,7 +60,7 @@ def measured(subject: Subject, scenario: str, objects: int, *, settle: bool = Tr
     result = Result(scenario, objects)
     subject.ledger.mark()
     subject.meter.reset_peak()
-    cpu, before, began = subject.cpu, load(), time.monotonic()
+    cpu, beside, before, began = subject.cpu, subject.control_plane_cpu, load(), time.monotonic()
     yield result
     after = load()
     strangers = (after.busy - before.busy) - (after.own - before.own)
@@ -71,6 +72,7 @@ def measured(subject: Subject, scenario: str, objects: int, *, settle: bool = Tr
     result.peak_rss = subject.meter.peak_rss
     result.requests = subject.ledger.read()
     result.unready = len(subject.watcher.unready())
+    result.control_plane = {name: used - beside[name] for name, used in subject.control_plane_cpu.items()}
 
 
 def names(plan: Plan) -> list[str]:

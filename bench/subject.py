@@ -18,7 +18,7 @@ from ameide_dev import crds
 from ameide_dev.client import KubeClient
 from ameide_dev.controlplane import ControlPlane
 from ameide_dev.processes import Guard, Server
-from bench.observe import Ledger, Meter, Watcher
+from bench.observe import Ledger, Meter, Watcher, usage
 
 ROOT = Path(__file__).resolve().parents[1]
 OWN_CRDS = ROOT / "operators" / "domain-operator" / "config" / "crd"
@@ -99,6 +99,11 @@ class Subject:
     def cpu(self) -> float:
         """Processor seconds that the operator has used, restarts included."""
         return self.cpu_before + self.meter.read().cpu
+
+    @property
+    def control_plane_cpu(self) -> dict[str, float]:
+        """Processor seconds that each process of the control plane has used."""
+        return {name: usage(server.pid).cpu for name, server in self.control_plane.servers.items()}
 
     @property
     def log(self) -> Path:

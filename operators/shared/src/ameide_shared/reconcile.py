@@ -31,6 +31,10 @@ MINOR_STATUS_SECONDS = {True: 5.0, False: 10.0}
 """How long counters and messages may lag in status, by whether the resource is Ready: a rollout of many pods is one
 write per phase, not one per pod."""
 
+MINOR_WRITE_SECONDS = 0.2
+"""What each resource adds to that lag whose counters wait too: however many roll out, and however long that takes,
+their counters cost the API server no more than five writes a second."""
+
 STEPS = frozenset(
     {
         Reason.CanaryInProgress,
@@ -190,7 +194,8 @@ class Reconciler(Generic[O]):
         if significant(previous) == significant(status):
             waited = (now - self._deferred.setdefault(key, now)).total_seconds()
             ready = ready_of(status)
-            lag = MINOR_STATUS_SECONDS[ready is not None and ready["status"] == "True"]
+            least = MINOR_STATUS_SECONDS[ready is not None and ready["status"] == "True"]
+            lag = max(least, MINOR_WRITE_SECONDS * len(self._deferred))
             if waited < lag:
                 return lag - waited
         self._deferred.pop(key, None)

@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from ameide_shared.controller import urgency
 from ameide_shared.controller.apis import ApiFollower
 from ameide_shared.controller.audit import Audited, Auditor
 from ameide_shared.controller.background import Background
@@ -57,7 +58,7 @@ class Watch:
     """A kind to watch and cache. A change of an object queues what `keys` says of it, before and after.
 
     `optional`: its API may be absent, and may appear or go while we run. `matters`: what of an object concerns anybody
-    but itself; where that stays the same, nobody is woken.
+    but itself; where that stays the same, nobody is woken. How soon follows from the type: see `urgency`.
     """
 
     resource: ResourceType
@@ -297,7 +298,7 @@ class Runtime:
         return resource not in self._auditor.absent
 
     def _queuer(self, watch: Watch) -> Callable[[Manifest | None, Manifest | None], None]:
-        keys, matters = watch.keys, watch.matters
+        keys, matters, can_wait = watch.keys, watch.matters, urgency.can_wait(watch.resource)
 
         def changed(old: Manifest | None, new: Manifest | None) -> None:
             if matters is not None and old is not None and new is not None and matters(old) == matters(new):
@@ -305,8 +306,13 @@ class Runtime:
             concerned = set(keys(new)) if new is not None else set()
             if old is not None:
                 concerned.update(keys(old))
+            waits = can_wait is not None and can_wait(old, new)
             for key in concerned:
-                if self._admits(key.namespace):
+                if not self._admits(key.namespace):
+                    continue
+                if waits:
+                    self.queue.add_after(key, urgency.PATIENCE)
+                else:
                     self.queue.add(key, debounce=True)
 
         return changed

@@ -62,7 +62,7 @@ class SessionObserver:
         self.asked.add(self._paths[path])
 
     def listed(self, path: str) -> None:
-        """A LIST has succeeded."""
+        """A LIST has succeeded, or the first page of one."""
         if path in self._known:
             self._on_listed(self._paths[path])
         self._known.add(path)
@@ -100,13 +100,14 @@ class _ObservedSession:
         observer, path = self._observer, self._observer.path_of(method, url)
         if path is None:
             return await self._session.request(method, url, **options)
-        if "watch=true" in url.partition("?")[2]:
+        query = url.partition("?")[2]
+        if "watch=true" in query:
             response = await self._session.request(method, url, **options)
             news = NewsStream(response.content, partial(observer.is_news, path), partial(observer.settle, path))
             return cast("aiohttp.ClientResponse", _WatchResponse(response, news))
         observer.listing(path)
         response = await self._session.request(method, url, **options)
-        if response.status == 200:
+        if response.status == 200 and "continue=" not in query:  # further pages belong to the LIST that began
             observer.listed(path)
         return response
 

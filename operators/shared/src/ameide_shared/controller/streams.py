@@ -30,6 +30,7 @@ _LONGEST_RESTART_DELAY = 30.0
 _STOP_SECONDS = 4.0
 _CHECK_SECONDS = 10.0  # by then kopf has asked for all that it means to watch
 _LONGEST_CHECK = 300.0
+_PAGE_SIZE = 100  # objects: three or four megabytes of Deployments once they are decoded
 
 
 class Streams:
@@ -176,6 +177,8 @@ class Streams:
         # kopf keeps a task for each object until no event came for so long: the default of 5 s costs 6 KB an object
         # while thousands are listed.
         settings.queueing.idle_timeout = 0.2
+        # What is listed is decoded page by page: all kinds at once, whole, would decide how much memory we ever need.
+        settings.watching.chunk_size = _PAGE_SIZE
         settings.scanning.disabled = True  # we tell it to start anew when an API appears
         settings.networking.request_timeout = 60.0
         settings.networking.connect_timeout = 10.0

@@ -86,11 +86,12 @@ class ApiClient:
         label_selector: str = "",
         field_selector: str = "",
         metadata_only: bool = False,
-        page_size: int = 500,
+        page_size: int = 200,
     ) -> Listing:
         """All objects of a type, page by page; of all namespaces without `namespace`.
 
-        List items carry no apiVersion and kind from the server: they are added, so that each item is a manifest.
+        List items carry no apiVersion and kind from the server: they are added, so that each item is a manifest. Of
+        `metadata_only` the managedFields are left out, which are most of it.
         """
         query = {"limit": str(page_size), "labelSelector": label_selector, "fieldSelector": field_selector}
         path = resource.path(namespace)
@@ -101,6 +102,8 @@ class ApiClient:
             )
             for item in page.get("items") or ():
                 item["apiVersion"], item["kind"] = resource.api_version, resource.kind
+                if metadata_only:
+                    item["metadata"].pop("managedFields", None)
                 items.append(item)
             metadata = page.get("metadata") or {}
             if not metadata.get("continue"):

@@ -164,11 +164,65 @@ async def test_drift_is_repaired_with_one_request(
     result = await ensure(client, cache, desired, UID)
     assert result.done is Done.APPLIED
     assert result.differences
-    assert requests == [("apply", str(resource), "200")]
+    assert requests == [("patch", str(resource), "200")]
     live = await client.get(resource, key)
     assert differences(desired, live) == []
     assert content(live) == content(created)
     assert (await ensure(client, cache, desired, UID)).done is Done.UNCHANGED
+
+
+RESHAPED: tuple[tuple[str, str, Any], ...] = (
+    ("deployment", f"{CONTAINER}/env/0", None),
+    ("deployment", f"{CONTAINER}/ports/0", None),
+    ("deployment", "metadata/finalizers", ["example.org/hold"]),
+)
+
+
+@pytest.mark.parametrize(("kind", "path", "value"), RESHAPED, ids=lambda value: str(value)[:60])
+async def test_items_that_are_missing_are_brought_back_by_apply(
+    client: ApiClient, cache: Cache, namespace: str, requests: Requests, kind: str, path: str, value: Any
+) -> None:
+    desired = samples.BUILT_IN[kind](namespace)
+    if path == "metadata/finalizers":
+        desired = samples.changed(desired, path, ["example.org/ours"])
+    resource, key = resource_of(desired), key_of(desired)
+    await ensure(client, cache, desired, UID)
+    assert cache.on_event(resource, "MODIFIED", await edited(client, resource, key, path, value))
+    requests.clear()
+    assert (await ensure(client, cache, desired, UID)).done is Done.APPLIED
+    assert requests == [("apply", str(resource), "200")]
+    assert differences(desired, await client.get(resource, key)) == []
+
+
+async def test_changed_values_leave_one_manager_of_ours(
+    client: ApiClient, cache: Cache, namespace: str, requests: Requests
+) -> None:
+    """Two, by create and by apply, would be read and written by each writer of the Deployment's status."""
+    desired = samples.deployment(namespace)
+    await ensure(client, cache, desired, UID)
+    requests.clear()
+    for image in ("app:2", "app:3"):
+        await ensure(client, cache, samples.changed(desired, f"{CONTAINER}/image", image), UID)
+    assert requests == [("patch", str(resources.DEPLOYMENT), "200")] * 2
+    entries = (await client.get(resources.DEPLOYMENT, key_of(desired)))["metadata"]["managedFields"]
+    assert [entry["operation"] for entry in entries if entry["manager"] == "domain-operator"] == ["Update"]
+
+
+async def test_values_are_not_written_into_an_item_that_took_anothers_place(
+    client: ApiClient, cache: Cache, namespace: str, requests: Requests
+) -> None:
+    """The cache is behind: where it has our container there is another one now."""
+    desired = samples.deployment(namespace)
+    await ensure(client, cache, desired, UID)
+    key = key_of(desired)
+    await edited(client, resources.DEPLOYMENT, key, f"{CONTAINER}/env/0", {"name": "OTHERS", "value": "1"})
+    requests.clear()
+    await ensure(client, cache, samples.changed(desired, f"{CONTAINER}/env/0/value", "new"), UID)
+    assert [(verb, code) for verb, _, code in requests] == [("patch", "422"), ("apply", "200")]
+    env = (await client.get(resources.DEPLOYMENT, key))["spec"]["template"]["spec"]["containers"][0]["env"]
+    values = {variable["name"]: variable.get("value") for variable in env}
+    assert values["OTHERS"] == "1"
+    assert values[desired["spec"]["template"]["spec"]["containers"][0]["env"][0]["name"]] == "new"
 
 
 async def test_what_others_add_stays(client: ApiClient, cache: Cache, namespace: str) -> None:
@@ -394,12 +448,25 @@ async def test_delete_spares_a_successor(client: ApiClient, cache: Cache, namesp
 
 
 async def test_apply_never_recreates_a_deleted_object(client: ApiClient, cache: Cache, namespace: str) -> None:
-    """The uid in the apply keeps a stale cache from bringing back what somebody deleted, under a new identity."""
+    """The uid keeps a stale cache from bringing back what somebody deleted, under a new identity, or from changing
+    its successor."""
     desired = samples.config_map(namespace)
-    await ensure(client, cache, desired, UID)
-    await client.delete(resources.CONFIG_MAP, key_of(desired))
-    with pytest.raises(Conflict, match=r"uid mismatch|Precondition"):
-        await ensure(client, cache, samples.changed(desired, "data/app.yaml", "new"), UID)
+    for change in (samples.changed(desired, "data/app.yaml", "new"), samples.changed(desired, "data/more", "new")):
+        await ensure(client, cache, desired, UID)
+        await client.delete(resources.CONFIG_MAP, key_of(desired))
+        with pytest.raises(Conflict, match=r"deleted meanwhile|uid mismatch|Precondition|not found"):
+            await ensure(client, cache, change, UID)
+        await client.create(desired)
+        with pytest.raises(Conflict, match=r"uid mismatch|Precondition|replaced"):
+            await ensure(client, cache, change, UID)
+        live = await client.get(resources.CONFIG_MAP, key_of(desired))
+        assert live["data"] == desired["data"]
+        await client.delete(resources.CONFIG_MAP, key_of(desired))
+        cache.remove(
+            resources.CONFIG_MAP,
+            key_of(desired),
+            str((cache.get(resources.CONFIG_MAP, key_of(desired)) or desired)["metadata"].get("uid")),
+        )
 
 
 async def test_a_server_that_insists_is_not_fought(

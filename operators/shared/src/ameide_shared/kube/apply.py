@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from ameide_shared.kube.cache import Cache, owner_of
 from ameide_shared.kube.client import ApiClient
-from ameide_shared.kube.differ import Difference, as_stored, differences
+from ameide_shared.kube.differ import Difference, as_stored, differences, value_patch
 from ameide_shared.kube.errors import AlreadyExists, ChildConflict, Conflict, ImmutableField, Invalid, NotFound
 from ameide_shared.kube.fieldset import field_set_digest
 from ameide_shared.kube.resources import Manifest, ObjectKey, ResourceType, key_of, resource_of
@@ -157,14 +158,24 @@ def with_field_set(desired: Manifest) -> dict[str, Any]:
 
 
 async def _apply(client: ApiClient, cache: Cache, desired: Manifest, live: Manifest) -> Manifest:
+    """Write what differs; Conflict if the object that the cache has is gone, or another one has its name."""
     resource, key = resource_of(desired), key_of(desired)
     uid = live["metadata"]["uid"]
-    if _annotation(live) != _annotation(desired):
-        await _own_by_apply(client, resource, key, uid)
-    body = {**desired, "metadata": {**desired["metadata"], "uid": uid}}
     try:
-        return cache.put(await client.apply(body))
+        if _annotation(live) != _annotation(desired):
+            await _own_by_apply(client, resource, key, uid)
+        elif operations := value_patch(desired, live):
+            # Only values change, and no field has to go. Apply would make us two managers of each field, by create and
+            # by apply, and every writer of the object's status would have the API server work through both.
+            same = {"op": "test", "path": "/metadata/uid", "value": uid}
+            with suppress(Invalid):  # it is not as we saw it: apply copes, and says what is wrong if something is
+                return cache.put(await client.json_patch(resource, key, [same, *operations]))
+        return cache.put(await client.apply({**desired, "metadata": {**desired["metadata"], "uid": uid}}))
+    except NotFound as gone:
+        raise Conflict(f"{resource.kind} {key} was deleted meanwhile", status=409) from gone
     except Invalid as error:
+        if any(cause.field == "metadata.uid" for cause in error.causes):
+            raise Conflict(f"{resource.kind} {key} was replaced by another object", status=409) from error
         if any("immutable" in cause.message or "may not change" in cause.message for cause in error.causes):
             raise ImmutableField(resource, key, error) from error
         raise

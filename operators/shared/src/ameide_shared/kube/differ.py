@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
@@ -33,7 +33,19 @@ class Difference:
         return f"{self.path}: {_brief(self.live)} should be {_brief(self.desired)}"
 
 
-Found = list[tuple[list[str], Any, Any]]  # path from the leaf upwards, desired, live
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One step of a path: as people read it, and as JSON Pointer spells it; None where the latter has no word for it.
+
+    `identity` has, for an item of a list with keys, the keys that make it that item wherever it stands.
+    """
+
+    text: str
+    token: str | int | None
+    identity: Mapping[str, Any] = field(default_factory=dict)
+
+
+Found = list[tuple[list[_Step], Any, Any]]  # path from the leaf upwards, desired, live
 
 
 def differences(desired: Manifest, live: Manifest) -> list[Difference]:
@@ -45,21 +57,46 @@ def differences(desired: Manifest, live: Manifest) -> list[Difference]:
     - Items of lists with keys are found by their keys, wherever they stand.
     - Quantities compare by value; empty lists and empty maps of free keys count as absent.
     """
-    kind = str(desired.get("kind", ""))
-    shape = shape_of(str(desired.get("apiVersion", "")), kind)
-    found: Found = []
-    for name, want in as_stored(desired).items():
-        if name not in NOT_OWNED:
-            _compare_field(name, want, live.get(name), shape.child(name), found)
-    hide = kind == "Secret"
+    hide = desired.get("kind") == "Secret"
     return [
         Difference(
-            path := "".join(reversed(steps)).lstrip("."),
+            path := "".join([step.text for step in reversed(steps)]).lstrip("."),
             _hidden(want) if hide and path.startswith("data") else want,
             _hidden(have) if hide and path.startswith("data") else have,
         )
-        for steps, want, have in found
+        for steps, want, have in _compared(desired, live)
     ]
+
+
+def value_patch(desired: Manifest, live: Manifest) -> list[dict[str, Any]]:
+    """The JSON patch (RFC 6902) that gives `live` the values of `desired`, or none where values alone will not do.
+
+    That is where an item of a list is missing or out of order. It tests that list items which it changes are the ones
+    that were seen. It is for a manifest whose set of fields is the one last written: it removes nothing.
+    """
+    operations: list[dict[str, Any]] = []
+    tested: set[str] = set()
+    for steps, want, have in _compared(desired, live):
+        pointer = ""
+        for step in reversed(steps):
+            if step.token is None:
+                return []
+            pointer = f"{pointer}/{_escaped(step.token)}"
+            for key, value in step.identity.items():
+                if (path := f"{pointer}/{_escaped(key)}") not in tested:
+                    operations.append({"op": "test", "path": path, "value": value})
+                    tested.add(path)
+        operations.append({"op": "add" if have is None else "replace", "path": pointer, "value": want})
+    return operations
+
+
+def _compared(desired: Manifest, live: Manifest) -> Found:
+    found: Found = []
+    shape = shape_of(str(desired.get("apiVersion", "")), str(desired.get("kind", "")))
+    for name, want in as_stored(desired).items():
+        if name not in NOT_OWNED:
+            _compare_field(name, want, live.get(name), shape.child(name), found)
+    return found
 
 
 def as_stored(manifest: Manifest) -> Manifest:
@@ -102,7 +139,7 @@ def _compare_field(name: str, want: Any, have: Any, shape: Shape, found: Found) 
         elif shape.unordered:
             missing = [item for item in want if item not in (have or ())]
             if missing:
-                found.append(([], missing, have))
+                found.append(([_ELSEWHERE], missing, have))
         elif not _same(want, have, shape, name):
             found.append(([], want, have))
     elif not _same(want, have, shape, name):
@@ -138,11 +175,11 @@ def _compare_keyed(want: list[Any], have: list[Any], shape: Shape, found: Found)
         if live == element:
             continue
         if live is None:
-            found.append(([_selector(keys, identity)], element, None))
+            found.append(([_Step(_selector(keys, identity), None)], element, None))
             continue
         if item.atomic:
             if not _same(element, live, item, ""):
-                found.append(([_selector(keys, identity)], element, live))
+                found.append(([_item(keys, identity, live, have)], element, live))
             continue
         before = len(found)
         for name, value in element.items():
@@ -150,14 +187,14 @@ def _compare_keyed(want: list[Any], have: list[Any], shape: Shape, found: Found)
             if value != other or other is None:
                 _compare_field(name, value, other, item.child(name), found)
         if len(found) > before:
-            step = _selector(keys, identity)
+            step = _item(keys, identity, live, have)
             for steps, _, _ in found[before:]:
                 steps.append(step)
     if shape.ordered:
         ours = set(wanted)
         order = [identity for identity in live_by_key if identity in ours]
         if len(order) == len(wanted) and order != wanted:
-            found.append(([".(order)"], wanted, order))
+            found.append(([_Step(".(order)", None)], wanted, order))
 
 
 # --- comparing what is replaced whole ---------------------------------------------------------------------------------
@@ -232,8 +269,21 @@ def _parsed_quantity(text: str) -> Decimal | None:
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
-def _step(name: str) -> str:
-    return f'["{name}"]' if "." in name or "/" in name else f".{name}"
+_ELSEWHERE = _Step("", None)
+
+
+def _step(name: str) -> _Step:
+    return _Step(f'["{name}"]' if "." in name or "/" in name else f".{name}", name)
+
+
+def _item(keys: Sequence[str], identity: Any, live: Mapping[str, Any], have: Sequence[Any]) -> _Step:
+    """The step to an item that the live list has."""
+    index = next(number for number, element in enumerate(have) if element is live)
+    return _Step(_selector(keys, identity), index, {key: live[key] for key in keys if key in live})
+
+
+def _escaped(token: str | int) -> str:
+    return str(token).replace("~", "~0").replace("/", "~1")
 
 
 def _selector(keys: Sequence[str], identity: Any) -> str:

@@ -57,6 +57,7 @@ def contestants(
 @click.option("--operator", "operators", multiple=True, metavar="NAME=COMMAND", help="Measure this too, by KUBECONFIG.")
 @click.option("--crds", multiple=True, metavar="NAME=DIR", help="The definition of Domain that an operator takes.")
 @click.option("--domain", "patches", multiple=True, metavar="NAME=JSON", help="Merge patch over its Domains.")
+@click.option("--database", is_flag=True, help="Give each Domain a database by CloudNativePG, and migrations.")
 @click.option("--only-others", is_flag=True, help="Leave our own operator out.")
 @click.option("--out", default=ROOT / "out" / "bench.json", type=click.Path(path_type=Path), help="JSON file.")
 def main(
@@ -67,6 +68,7 @@ def main(
     operators: tuple[str, ...],
     crds: tuple[str, ...],
     patches: tuple[str, ...],
+    database: bool,
     only_others: bool,
     out: Path,
 ) -> None:
@@ -88,18 +90,18 @@ def main(
         for contestant in field if number % 2 == 0 else reversed(field):
             progress.print(f"round {number + 1} of {rounds}: {contestant.name}", highlight=False)
             with tempfile.TemporaryDirectory(prefix="ameide-bench-") as folder:
-                results[contestant.name] += _measure(contestant, Path(folder), selected, plan, progress)
+                results[contestant.name] += _measure(
+                    Subject(contestant, Path(folder), database=database), selected, plan, progress
+                )
             commands = {one.name: one.command for one in field}
-            report.save(out, report.document(results, commands, dataclasses.asdict(plan)))
+            report.save(out, report.document(results, commands, dataclasses.asdict(plan) | {"database": database}))
     report.show(results, console)
     console.print(f"every figure: {out}", highlight=False, soft_wrap=True)
 
 
-def _measure(
-    contestant: Contestant, folder: Path, selected: list[str], plan: scenarios.Plan, progress: Console
-) -> list[scenarios.Result]:
+def _measure(subject: Subject, selected: list[str], plan: scenarios.Plan, progress: Console) -> list[scenarios.Result]:
     done = []
-    with Subject(contestant, folder) as subject:
+    with subject:
         try:
             for name in selected:
                 result = scenarios.ALL[name](subject, plan)
@@ -107,7 +109,9 @@ def _measure(
                 done.append(result)
                 subject.server.check()
         except Exception:
-            progress.print(f"  {contestant.name} failed; its log ends with\n{subject.server.tail(30)}", highlight=False)
+            progress.print(
+                f"  {subject.contestant.name} failed; its log ends with\n{subject.server.tail(30)}", highlight=False
+            )
             raise
     return done
 

@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 from ameide_dev import crds
-from ameide_dev.client import KubeClient
+from ameide_dev.client import KubeClient, condition_of
+from ameide_dev.cnpg import CnpgStandIn
 from ameide_dev.controlplane import ControlPlane
 from ameide_dev.processes import Guard, Server
 from bench.observe import Ledger, Meter, Watcher, usage
@@ -25,6 +26,12 @@ OWN_CRDS = ROOT / "operators" / "domain-operator" / "config" / "crd"
 NAMESPACE = "bench"
 ACCOUNTS = "bench-operators"
 IMAGE = "ghcr.io/ameide/bench-domain"
+CLUSTER = "main"
+DATABASE = {
+    "clusterRef": f"{NAMESPACE}/{CLUSTER}",
+    "schema": "app",
+    "migrationJobImage": "ghcr.io/ameide/bench-migrations:1",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +62,15 @@ def merge(base: Any, patch: Any) -> Any:
 
 
 class Subject:
-    """One contestant running against a fresh control plane. Use it as a context manager."""
+    """One contestant running against a fresh control plane. Use it as a context manager.
 
-    def __init__(self, contestant: Contestant, directory: Path) -> None:
+    `database`: its Domains have a database on a CloudNativePG Cluster, which a stand-in runs as a real PostgreSQL.
+    """
+
+    def __init__(self, contestant: Contestant, directory: Path, *, database: bool = False) -> None:
         self.contestant = contestant
+        self._database = database
+        self._cnpg: CnpgStandIn | None = None
         self._guard = Guard()
         self._directory = directory
         self.control_plane = ControlPlane(directory / "control-plane", guard=self._guard)
@@ -76,6 +88,8 @@ class Subject:
             self.start()
             self._await_start()
         except BaseException:
+            if self._cnpg is not None:
+                self._cnpg.stop()
             self.control_plane.stop()
             self._guard.close()
             raise
@@ -84,6 +98,8 @@ class Subject:
     def __exit__(self, *_: object) -> None:
         self.watcher.close()
         self.stop()
+        if self._cnpg is not None:
+            self._cnpg.stop()
         self.control_plane.stop()
         self._guard.close()
 
@@ -160,6 +176,7 @@ class Subject:
                 "resources": {"cpu": "10m", "memory": "16Mi"},
                 "env": [{"name": "FEATURE_FLAG_X", "value": "true"}],
                 "security": {"networkProfile": "backend"},
+                **({"db": DATABASE} if self._database else {}),
             },
         }
         merged: dict[str, Any] = merge(manifest, self.contestant.patch)
@@ -185,26 +202,26 @@ class Subject:
                 "subjects": [{"kind": "ServiceAccount", **account}],
             }
         )
-        self._secret(client)
+        if self._database:
+            self._start_cluster(client)
         # A service account, so that the API server gives it the priority that operators have in clusters.
         self._kubeconfig = self.control_plane.kubeconfig_for_service_account(
             ACCOUNTS, self.contestant.name, self._directory / "account", lifetime=24 * 3600
         )
 
-    def _secret(self, client: KubeClient) -> None:
-        """Credentials that exist already, with the keys of CloudNativePG's application Secrets."""
-        uri = "postgresql://app:bench@bench-rw.bench:5432/app"
-        data = {"username": "app", "user": "app", "password": "bench", "dbname": "app", "host": "bench-rw.bench",
-                "port": "5432", "uri": uri, "jdbc-uri": f"jdbc:{uri}"}  # fmt: skip
-        client.create(
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {"name": "bench-app", "namespace": NAMESPACE},
-                "type": "kubernetes.io/basic-auth",
-                "stringData": data,
-            }
-        )
+    def _start_cluster(self, client: KubeClient, timeout: float = 120.0) -> None:
+        """A PostgreSQL server for all Domains, with the Secrets that CloudNativePG makes for a Cluster."""
+        self._cnpg = CnpgStandIn(client)
+        self._cnpg.start()
+        kind, metadata = "Cluster", {"name": CLUSTER, "namespace": NAMESPACE}
+        api_version = "postgresql.cnpg.io/v1"
+        spec = {"instances": 1, "storage": {"size": "1Gi"}}
+        client.create({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec})
+        deadline = time.monotonic() + timeout
+        while (condition_of(client.get(api_version, kind, CLUSTER, NAMESPACE), "Ready") or {}).get("status") != "True":
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the PostgreSQL server was not ready within {timeout:.0f} s")
+            time.sleep(0.2)
 
 
 def default_environment() -> dict[str, str]:

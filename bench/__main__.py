@@ -15,6 +15,7 @@ from bench import report, scenarios
 from bench.subject import OWN_CRDS, ROOT, Contestant, Subject, default_environment
 
 OURS = "domain-operator"
+PROGRAM = ROOT / ".venv" / "bin" / OURS
 
 
 def _pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
@@ -28,7 +29,11 @@ def _pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
 
 
 def contestants(
-    operators: tuple[str, ...], crds: tuple[str, ...], domains: tuple[str, ...], only_others: bool
+    operators: tuple[str, ...],
+    crds: tuple[str, ...],
+    domains: tuple[str, ...],
+    only_others: bool,
+    program: Path = PROGRAM,
 ) -> list[Contestant]:
     """Who is measured: ours first, then the others as named. Raises click.BadParameter."""
     others, folders = _pairs(operators, "--operator"), _pairs(crds, "--crds")
@@ -37,9 +42,7 @@ def contestants(
     for name in (*folders, *patches):
         if name not in known:
             raise click.BadParameter(f"{name!r} names no operator; there are {', '.join(sorted(known))}")
-    ours = Contestant(
-        OURS, f"{ROOT / '.venv' / 'bin' / OURS} run", OWN_CRDS, patches.get(OURS, {}), default_environment()
-    )
+    ours = Contestant(OURS, f"{program.absolute()} run", OWN_CRDS, patches.get(OURS, {}), default_environment())
     rest = [
         Contestant(name, command, Path(folders.get(name, OWN_CRDS)), patches.get(name, {}))
         for name, command in others.items()
@@ -54,6 +57,7 @@ def contestants(
 @click.option(
     "--scenario", "chosen", multiple=True, type=click.Choice([*scenarios.ALL]), help="Only these (default: all)."
 )
+@click.option("--program", default=PROGRAM, type=click.Path(path_type=Path, exists=True), help="Ours, elsewhere.")
 @click.option("--operator", "operators", multiple=True, metavar="NAME=COMMAND", help="Measure this too, by KUBECONFIG.")
 @click.option("--crds", multiple=True, metavar="NAME=DIR", help="The definition of Domain that an operator takes.")
 @click.option("--domain", "patches", multiple=True, metavar="NAME=JSON", help="Merge patch over its Domains.")
@@ -65,6 +69,7 @@ def main(
     rounds: int,
     rest: float,
     chosen: tuple[str, ...],
+    program: Path,
     operators: tuple[str, ...],
     crds: tuple[str, ...],
     patches: tuple[str, ...],
@@ -76,7 +81,7 @@ def main(
 
     Counted from outside: requests by the API server's audit log, processor and memory by /proc, Ready by watching.
     """
-    field = contestants(operators, crds, patches, only_others)
+    field = contestants(operators, crds, patches, only_others, program)
     plan = scenarios.Plan(size=size, rest=rest, drifts=min(20, size), singles=min(20, size))
     selected = [name for name in scenarios.ALL if not chosen or name in chosen]
     if "cold" not in selected and set(selected) - {"single"}:

@@ -221,11 +221,6 @@ class Agents(Resources):
         grants: dict[str, Any] = json.loads(held["data"]["grants.json"])
         return grants
 
-    def condition(self, kind: str, name: str | None = None) -> dict[str, Any]:
-        """A condition as it is, {} where there is none."""
-        conditions = self.get(name).get("status", {}).get("conditions", ())
-        return next((each for each in conditions if each["type"] == kind), {})
-
     def everything_of(self, operator: OperatorProcess) -> dict[str, str]:
         """Wherever people and programs without the right to read Secrets look, as text."""
         texts = {"log": operator.logs, "metrics": operator.metrics()}

@@ -77,7 +77,7 @@ def creations(
     chart: Platform, around_them: Surroundings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[kills.Chains]:
     def is_ready(namespace: str) -> bool:
-        return around_them.agents(namespace).condition("Ready").get("status") == "True"
+        return around_them.agents(namespace).is_ready()
 
     def check(namespace: str, where: str) -> None:
         agents = around_them.agents(namespace)

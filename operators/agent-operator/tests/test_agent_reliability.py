@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -11,68 +10,50 @@ import pytest
 from agents import SUBJECT, Agents, Around
 
 from ameide_dev.client import KubeClient
-from ameide_dev.operators import RELEASE, OperatorProcess
 from ameide_dev.platform import Platform
 from ameide_dev.pytest_plugin import NamespaceMaker
-from ameide_dev.testing.subject import StartOperator, metric, namespaces
-from ameide_dev.testing.traffic import asked
+from ameide_dev.testing.replicas import Replica, replicas
+from ameide_dev.testing.subject import StartOperator, namespaces
 from ameide_dev.testing.waiting import never, until
 
 OUTAGE_SECONDS = 5.0
-ELECTION = {
-    "AMEIDE_LEADER_ELECTION__ENABLED": "true",
-    "AMEIDE_LEADER_ELECTION__NAME": f"{RELEASE}-agent",  # as the chart has it
-    "AMEIDE_LEADER_ELECTION__LEASE_DURATION": "10",
-    "AMEIDE_LEADER_ELECTION__RENEW_DEADLINE": "8",
-    "AMEIDE_LEADER_ELECTION__RETRY_PERIOD": "0.5",
-}
-
-
-def leads(process: OperatorProcess) -> bool:
-    return metric(process, "leader_election_master_status") == 1
-
-
-Pair = tuple[Agents, OperatorProcess, OperatorProcess]
+LEASE_SECONDS = 10.0
+"""Long enough for all that happens between the leader's death and its replacement."""
+Pair = tuple[Agents, Replica, Replica]
 
 
 @pytest.fixture
 def pair(chart: Platform, kube: KubeClient, own_around: Around, tmp_path: Path) -> Iterator[Pair]:
     """Agents of one namespace, the replica that leads, and one that waits."""
-    with ExitStack() as stack:
-        (namespace,) = stack.enter_context(namespaces(kube, "own-agent-pair"))
-        settings = {**own_around.settings(), **ELECTION}
-        replicas = []
-        for name in ("first", "second"):
-            kubeconfig = SUBJECT.user_like_it(chart, f"agents-{name}")
-            process = SUBJECT.process(chart, tmp_path / name, f"{namespace}*", kubeconfig=kubeconfig, **settings)
-            stack.enter_context(process)
-            replicas.append(process)
-            until("the first replica leads", lambda: leads(replicas[0]))
+    settings = own_around.settings()
+    with (
+        namespaces(kube, "own-agent-pair") as (namespace,),
+        replicas(SUBJECT, chart, tmp_path, f"{namespace}*", lease_seconds=LEASE_SECONDS, **settings) as (leader, other),
+    ):
         agents = Agents(kube, namespace, own_around)
         agents.publish()
         agents.tool("orders")
-        yield agents, *replicas
+        yield agents, leader, other
 
 
-def test_policy_is_kept_over_the_death_of_the_leader(pair: Pair, chart: Platform) -> None:
+def test_policy_is_kept_over_the_death_of_the_leader(pair: Pair) -> None:
     """The other replica takes over with the policy as it is by then; what was in order it does not touch."""
     agents, leader, other = pair
     agents.create("steady")
     agents.create(riskTier="high", **agents.uses({"domain": "orders"}))
     agents.ready("steady")
     agents.ready()
-    before = chart.control_plane.audit_position()
-    leader.kill()
+    leader.process.kill()
     agents.around.policy.deny(agents.namespace, "domain/*/orders")
     agents.create("late")
     agents.until("Ready", "False", reason="Quarantined", timeout=60)
-    assert leads(other)
+    assert other.leads
     assert agents.egress() == []
     until("its pods are gone", lambda: not agents.pods())
     agents.ready("late")
-    writes = [one for one in asked(chart, "agents-second", before, agents.namespace) if one.writes]
     # The policy by which it was judged is another by now; nothing else of it has changed.
-    assert {str(one) for one in writes if one.name.startswith("steady")} <= {"patch agents/status"}
+    status = f"PATCH /apis/ameide.io/v1/namespaces/{agents.namespace}/agents/steady/status"
+    assert {*other.writes_about("steady")} <= {status}
 
 
 def test_outage_of_the_api_server_delays_a_quarantine_and_does_not_prevent_it(

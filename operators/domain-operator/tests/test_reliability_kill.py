@@ -9,7 +9,7 @@ import pytest
 from databases import database_of, migration_jobs, real, role_of
 from domain_support import CLIENT_IMAGE, SUBJECT, Domains
 
-from ameide_dev.client import KubeClient, condition_of
+from ameide_dev.client import KubeClient
 from ameide_dev.platform import Platform
 from ameide_dev.testing import kills
 from ameide_dev.testing.resources import secret_values
@@ -61,14 +61,9 @@ def chains(
         assert job["status"].get("failed", 0) == 0, where
         assert passwords_work(chart, domains) == [(1,), (1,)], where
 
-    deed = kills.Deed(create, lambda namespace: is_ready(Domains(kube, namespace)), check)
+    deed = kills.Deed(create, lambda namespace: Domains(kube, namespace).is_ready(), check)
     with kills.chains(SUBJECT, chart, kube, tmp_path_factory.mktemp("kill"), deed) as running:
         yield running
-
-
-def is_ready(domains: Domains) -> bool:
-    condition = condition_of(domains.get(), "Ready")
-    return condition is not None and condition["status"] == "True"
 
 
 def children(domains: Domains) -> dict[str, int]:

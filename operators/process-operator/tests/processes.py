@@ -119,11 +119,6 @@ class Processes(Resources):
         found = self.kube.list("v1", "Event", self.namespace)
         return [event.get("message") or event.get("note", "") for event in found if event.get("reason") == reason]
 
-    def condition(self, kind: str, name: str | None = None) -> dict[str, Any]:
-        """A condition as it is, {} where there is none."""
-        conditions = self.get(name).get("status", {}).get("conditions", ())
-        return next((each for each in conditions if each["type"] == kind), {})
-
     def wait_event(self, reason: str) -> list[str]:
         """Wait for Events with a reason; their messages."""
         return until(f"an Event {reason}", lambda: self.events(reason))

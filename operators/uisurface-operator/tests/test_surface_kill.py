@@ -1,24 +1,19 @@
 """The operator killed at every write of a UISurface's creation, and started again: the end is the same as without.
 
-Each point twice: killed before the API server saw the write, and killed before the operator saw the answer. What it
-had done in Keycloak by then is found again, and not done twice.
+What it had done in Keycloak by then is found again, and not done twice.
 """
 
 from __future__ import annotations
 
-import functools
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from surfaces import SUBJECT, Around, Surfaces
 
-from ameide_dev.client import KubeClient, condition_of
+from ameide_dev.client import KubeClient
 from ameide_dev.gateway import GatewayStandIn
-from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
-from ameide_dev.testing.apiproxy import ApiProxy, Call
-from ameide_dev.testing.subject import namespaces
-from ameide_dev.testing.waiting import until
+from ameide_dev.testing import kills
 
 WRITES = 14
 """At least so many writes a UISurface takes; how many of status there are is up to timing."""
@@ -36,55 +31,49 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("done", [False, True], ids=["before-each-write", "before-each-answer"])
-def test_killed_at_each_write_it_ends_the_same(
-    chart: Platform, kube: KubeClient, around: Around, gateways: GatewayStandIn, tmp_path: Path, done: bool
-) -> None:
-    """A surface after the other, the operator killed one write later each time, until none is left to be killed at."""
-    prefix = f"own-ui-kill-{'after' if done else 'before'}"
-    with ApiProxy(chart.control_plane) as proxy:
-        kubeconfig = proxy.kubeconfig("uisurface", tmp_path)
-        with SUBJECT.process(chart, tmp_path, f"{prefix}-*", kubeconfig=kubeconfig, **around.settings()) as operator:
-            number = 1
-            while True:
-                with namespaces(kube, f"{prefix}-{number}") as (namespace,):
-                    if not survives(operator, proxy, Surfaces(kube, namespace, around), number, done):
-                        break
-                number += 1
-    assert number - 1 >= WRITES
+@pytest.fixture(scope="module")
+def chains(
+    chart: Platform,
+    kube: KubeClient,
+    around: Around,
+    gateways: GatewayStandIn,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[kills.Chains]:
+    """The creation of a surface with a scope of its own; in the end it goes, and leaves nothing in Keycloak."""
+
+    def surfaces(namespace: str) -> Surfaces:
+        return Surfaces(kube, namespace, around)
+
+    def create(namespace: str) -> None:
+        surfaces(namespace).create(auth={"scopes": [scope(namespace)]})
+
+    def check(namespace: str, where: str) -> None:
+        made, mine = surfaces(namespace), scope(namespace)
+        selector = "app.kubernetes.io/managed-by=uisurface-operator"
+        found = {kind: len(kube.list(*kind, namespace, label_selector=selector)) for kind in EXPECTED}
+        assert found == EXPECTED, where
+        client = made.client()
+        assert client is not None, where
+        assert made.secret() == client["secret"], where
+        assert mine in client["defaultClientScopes"], where
+        made.delete()
+        made.wait_gone()
+        assert (made.client(), around.realm.scope(mine), around.realm.role(mine)) == (None, None, None), where
+
+    deed = kills.Deed(create, lambda namespace: surfaces(namespace).is_ready(), check)
+    directory = tmp_path_factory.mktemp("kill")
+    with kills.chains(SUBJECT, chart, kube, directory, deed, **around.settings()) as running:
+        yield running
 
 
-def survives(operator: OperatorProcess, proxy: ApiProxy, surfaces: Surfaces, number: int, done: bool) -> bool:
-    """Kill at this write and compare the end with what it should be; False if there was no such write."""
-    stop = proxy.stop_at(number, functools.partial(counts, surfaces.namespace), done=done)
-    scope = f"{surfaces.namespace}:read"
-    surfaces.create(auth={"scopes": [scope]})
-    where = f"{'after' if done else 'before'} write {number}"
-    until(f"{where}, or Ready", lambda: stop.reached.is_set() or is_ready(surfaces), timeout=60)
-    if not stop.reached.wait(1.0):
-        proxy.resume()
-        return False
-    operator.kill()
-    proxy.resume()
-    operator.start(wait=False)
-    surfaces.ready(timeout=60)
-    selector = "app.kubernetes.io/managed-by=uisurface-operator"
-    found = {kind: len(surfaces.kube.list(*kind, surfaces.namespace, label_selector=selector)) for kind in EXPECTED}
-    assert found == EXPECTED, where
-    client, realm = surfaces.client(), surfaces.around.realm
-    assert client is not None
-    assert surfaces.secret() == client["secret"], where
-    assert scope in client["defaultClientScopes"], where
-    surfaces.delete()
-    surfaces.wait_gone()
-    assert (surfaces.client(), realm.scope(scope), realm.role(scope)) == (None, None, None), where
-    return True
+def scope(namespace: str) -> str:
+    """A scope that no other surface asks for."""
+    return f"{namespace}:read"
 
 
-def counts(namespace: str, call: Call) -> bool:
-    return call.writes and call.concerns(namespace)
+def test_killed_before_each_write_it_ends_the_same(chains: kills.Chains) -> None:
+    assert chains[False].result() >= WRITES
 
 
-def is_ready(surfaces: Surfaces) -> bool:
-    condition = condition_of(surfaces.get(), "Ready")
-    return condition is not None and condition["status"] == "True"
+def test_killed_before_each_answer_it_ends_the_same(chains: kills.Chains) -> None:
+    assert chains[True].result() >= WRITES

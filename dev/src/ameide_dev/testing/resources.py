@@ -7,7 +7,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ameide_dev.client import KubeClient
+from ameide_dev.client import KubeClient, condition_of
 
 API = "ameide.io/v1"
 
@@ -59,6 +59,14 @@ class Resources:
     def get(self, name: str | None = None) -> dict[str, Any]:
         """Read one. Raises NotFoundError."""
         return self.kube.get(API, self.kind, name or self.name, self.namespace)
+
+    def condition(self, kind: str, name: str | None = None) -> Mapping[str, Any]:
+        """A condition as it is, {} where there is none."""
+        return condition_of(self.get(name), kind) or {}
+
+    def is_ready(self, name: str | None = None) -> bool:
+        """Whether one says at this moment that it is Ready."""
+        return self.condition("Ready", name).get("status") == "True"
 
     def delete(self, name: str | None = None, *, wait: float | None = None) -> None:
         """Delete one, and wait up to so many seconds until it is gone."""

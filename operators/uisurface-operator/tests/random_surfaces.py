@@ -52,6 +52,7 @@ def _specs(*, sane: bool) -> st.SearchStrategy[dict[str, Any]]:
             ),
             "replicas": st.integers(0, 3),
             "autoscaling": st.just({"maxReplicas": 3}),
+            "security": st.sampled_from([{}, {} if sane else {"networkProfile": "nowhere"}]),
             "rollout": st.sampled_from([{}, {"canary": not sane}]),
         },
     )
@@ -91,6 +92,23 @@ def surfaces_in_clusters(draw: st.DrawFn) -> Case:
     if draw(st.booleans()):
         world.resource = merged(world.resource, {"metadata": {"generation": 2}, "spec": draw(_specs(sane=False))})
     return Case(DEFINITION, world.resource, world.observed(), settings)
+
+
+@st.composite
+def routed_surfaces(draw: st.DrawFn) -> Case:
+    """A UISurface that had all that it needs, which has lost some of it since, and whose spec may be another one."""
+    settings = _settings("HTTPRoute", connected=True)
+    resource = merged(GOLDEN.based({"base": "surface"}), {"spec": draw(_specs(sane=True))})
+    world = GOLDEN.world(resource, settings)
+    world.add(GOLDEN.based({"base": base}) for base in ("namespace", "client", "domain"))
+    world.settle({})
+    lost = draw(st.sets(st.sampled_from(["SecurityPolicy", "NetworkPolicy", "Deployment", "Secret"])))
+    world.objects = {name: it for name, it in world.objects.items() if name.partition(" ")[0] not in lost}
+    world.add([GOLDEN.based(draw(_clients()))])
+    specs = st.one_of(_specs(sane=False), st.just({"host": "*.cannot.be.read"}))
+    world.resource = merged(world.resource, {"metadata": {"generation": 2}, "spec": draw(specs)})
+    later = _settings("HTTPRoute", connected=draw(st.booleans()))
+    return Case(DEFINITION, world.resource, world.observed(), later)
 
 
 @st.composite

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from surface_golden import GOLDEN
+from surface_properties import check_route_is_guarded
 
 import uisurface_operator
 from ameide_dev.testing import properties
@@ -62,6 +63,12 @@ def test_nobody_gets_past_the_login(name: str) -> None:
     if routes and auth.get("mode") == "Gateway":
         assert policies[0] < routes[0]
         assert wanted[policies[0]].required
+
+
+@every_case
+def test_a_route_is_not_left_without_its_policy(name: str) -> None:
+    """Whatever is wrong with the spec: the policy is ensured, or the route goes, or users never logged in by it."""
+    check_route_is_guarded(GOLDEN.load(name))
 
 
 def test_without_the_policy_api_there_is_no_route_unless_settings_say_so() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from hypothesis import given, settings
-from random_surfaces import sane_clusters, surfaces_in_clusters
+from random_surfaces import routed_surfaces, sane_clusters, surfaces_in_clusters
+from surface_properties import check_route_is_guarded
 
 from ameide_dev.testing import properties
 from ameide_dev.testing.conformance import check_status
@@ -51,6 +52,12 @@ def test_no_route_is_written_before_its_policy(case: Case) -> None:
     if HTTP_ROUTE in written and mode == "Gateway":
         assert SECURITY_POLICY in written
         assert written.index(SECURITY_POLICY) < written.index(HTTP_ROUTE)
+
+
+@examples
+@given(routed_surfaces())
+def test_no_route_is_left_without_its_policy(case: Case) -> None:
+    check_route_is_guarded(case)
 
 
 @examples

@@ -232,6 +232,9 @@ class AuthStatus(StatusModel):
     mode: str | None = Field(default=None, description="Gateway, Application or Public.")
     connection: str | None = Field(default=None, description="Keycloak connection in which there is a client.")
     client_id: str | None = Field(default=None, description="Id of that client.")
+    scopes: Annotated[tuple[str, ...], ListType("atomic")] | None = Field(
+        default=None, description="Scopes that a user must have."
+    )
 
 
 class UISurfaceStatus(CommonStatus):

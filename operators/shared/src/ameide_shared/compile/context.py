@@ -18,20 +18,24 @@ from ameide_shared.tenancy import tenant_of
 SpecT_co = TypeVar("SpecT_co", bound=CommonSpec, covariant=True)
 
 
-class Compiling(Protocol[SpecT_co]):
+class Owning(Protocol):
+    """Whose children are meant, and what was observed: known of a resource whose spec cannot be read, too."""
+
+    @property
+    def primitive(self) -> Primitive: ...
+
+    @property
+    def observed(self) -> Observed: ...
+
+
+class Compiling(Owning, Protocol[SpecT_co]):
     """The arguments of a plan, together; a kind's own context has more. `manifest` is as the API server has it."""
 
     @property
     def manifest(self) -> Manifest: ...
 
     @property
-    def primitive(self) -> Primitive: ...
-
-    @property
     def spec(self) -> SpecT_co: ...
-
-    @property
-    def observed(self) -> Observed: ...
 
     @property
     def settings(self) -> OperatorSettings: ...

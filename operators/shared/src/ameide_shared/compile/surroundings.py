@@ -10,17 +10,19 @@ from ameide_shared.builders.hpa import hpa
 from ameide_shared.builders.identity import is_owned
 from ameide_shared.builders.inputs import Fields, PodProfile
 from ameide_shared.builders.network import NetworkProfile
-from ameide_shared.builders.networkpolicy import endpoint_egress, network_policy
+from ameide_shared.builders.networkpolicy import endpoint_egress, network_policy, profile_problem
 from ameide_shared.builders.pdb import pdb, wants_pdb
 from ameide_shared.builders.service import service
 from ameide_shared.builders.serviceaccount import service_account, service_account_name
 from ameide_shared.builders.servicemonitor import service_monitor
-from ameide_shared.compile.context import Compiling
+from ameide_shared.compile.acceptance import network_profile
+from ameide_shared.compile.context import Compiling, Owning
 from ameide_shared.kube.resources import (
     CRON_JOB,
     DEPLOYMENT,
     HORIZONTAL_POD_AUTOSCALER,
     JOB,
+    NETWORK_POLICY,
     POD_DISRUPTION_BUDGET,
     SERVICE_ACCOUNT,
     SERVICE_MONITOR,
@@ -47,7 +49,8 @@ def before_pods(
     """What must be there before the first pod, pods of Jobs included: identity, address and borders.
 
     `template` is what runs, which may be older than the spec. No profile means that the spec is refused: then the
-    borders stay as they are, and only what runs gets its identity. `egress` are the ways that the kind needs open.
+    borders stay as they are, or come back if somebody deleted them, and only what runs gets its identity. `egress` are
+    the ways that the kind needs open.
     `border` is the NetworkPolicy of a kind that makes its own.
     """
     actions: list[Action] = []
@@ -60,11 +63,30 @@ def before_pods(
     if border is not None:
         actions.append(border)
     elif profile is not None:
-        ways = [*egress, *telemetry_egress(ctx)]
-        ports = [port.number for port in pods.ports]
-        policy = network_policy(ctx.primitive, profile, ports, extra_egress=ways)
-        actions.append(Ensure(policy, f"network profile {ctx.spec.security.network_profile}", required=True))
+        actions.append(_border(ctx, pods, profile, egress, f"network profile {ctx.spec.security.network_profile}"))
+    elif template is not None and not _has_border(ctx):
+        # Without any, everybody would get to the pods.
+        actions.append(_border(ctx, pods, _usable_profile(ctx), egress, "what runs is not left without borders"))
     return actions
+
+
+def _has_border(ctx: Context) -> bool:
+    return ctx.observed.objects.get(NETWORK_POLICY, ctx.primitive.namespace, ctx.primitive.child_name) is not None
+
+
+def _usable_profile(ctx: Context) -> NetworkProfile:
+    """The profile that the spec names, where that is not what the spec is refused for; else one that lets nobody in."""
+    name, internet = ctx.spec.security.network_profile, ctx.spec.security.allow_internet
+    profile = network_profile(ctx)
+    if profile is None or profile_problem(name, profile, allow_internet=internet) is not None:
+        return NetworkProfile()
+    return profile
+
+
+def _border(ctx: Context, pods: PodProfile, profile: NetworkProfile, egress: Sequence[Fields], reason: str) -> Ensure:
+    ports = [port.number for port in pods.ports]
+    policy = network_policy(ctx.primitive, profile, ports, extra_egress=[*egress, *telemetry_egress(ctx)])
+    return Ensure(policy, reason, required=True)
 
 
 def telemetry_egress(ctx: Context) -> list[dict[str, Any]]:
@@ -126,7 +148,7 @@ def other_service_accounts(ctx: Context, template: PodTemplate | None) -> list[A
     return unwanted(ctx, SERVICE_ACCOUNT, "another ServiceAccount is used now", keep=used)
 
 
-def unwanted(ctx: Context, resource: ResourceType, reason: str, keep: AbstractSet[str] = frozenset()) -> list[Action]:
+def unwanted(ctx: Owning, resource: ResourceType, reason: str, keep: AbstractSet[str] = frozenset()) -> list[Action]:
     """Delete the resource's own children of a type, but for those named in `keep`."""
     return [
         Delete(resource, key_of(live), live["metadata"]["uid"], reason)

@@ -33,10 +33,10 @@ from ameide_shared.stages import Stage, blocked, first_blocker
 from ameide_shared.vocabulary import ANNOTATION_REVISION, WORKLOAD_READY
 from ameide_shared.workload import workload_state
 from uisurface_operator.observed import Observed
-from uisurface_operator.plan import app, auth, claims
+from uisurface_operator.plan import app, auth, claims, kept
 from uisurface_operator.plan.auth import AUTH_CONFIGURED, auth_stage
 from uisurface_operator.plan.claims import ROUTING_READY
-from uisurface_operator.plan.context import Context, references
+from uisurface_operator.plan.context import Context, Unread, references
 from uisurface_operator.plan.deletion import FINALIZER, plan_deletion
 from uisurface_operator.plan.routing import route_actions, routing_stage
 from uisurface_operator.settings import UISurfaceSettings
@@ -57,7 +57,7 @@ def plan(manifest: Manifest, observed: Observed, settings: UISurfaceSettings, no
     try:
         surface = UISurface.parse(manifest)
     except InvalidSpec as error:
-        return _invalid(manifest, primitive.child_name, error, deleting)
+        return _invalid(Unread(manifest, primitive, observed, settings, now), error, deleting)
     ctx = Context(manifest, surface, primitive, observed, settings, now)
     return plan_deletion(ctx) if deleting else _plan(ctx)
 
@@ -76,9 +76,9 @@ def _plan(ctx: Context) -> Plan:
     unready = ctx.mode == APPLICATION and not auth.has_secret(ctx)
     held = forbidden or (not revisions and (not dependencies.done or conflict is not None)) or unready
     rollout = _rollout(ctx, pods, revisions, held=held)
-    actions: list[Action] = []
+    actions: list[Action] = kept.guards(ctx) if forbidden else []
     if not forbidden or rollout.template is not None:
-        actions = _children(ctx, pods, rollout, forbidden=forbidden, claimed=conflict is None)
+        actions += _children(ctx, pods, rollout, forbidden=forbidden, claimed=conflict is None)
     gates = _gates(ctx, accepted, dependencies, login, conflict, started=rollout.template is not None)
     gate = first_blocker(gates)
     workload = workload_stage(pods, rollout.template, planned_replicas(pods, actions), gate)
@@ -137,7 +137,7 @@ def _children(ctx: Context, pods: Workload, rollout: Rollout, *, forbidden: bool
     holds = FINALIZER in (ctx.manifest["metadata"].get("finalizers") or ())
     if not holds and not forbidden:
         actions.append(AddFinalizer(FINALIZER, "the route goes before the pods, and the client in Keycloak with both"))
-    # A refused spec changes neither the borders of what runs nor what stands beside it.
+    # A refused spec changes neither the borders of what runs nor what stands beside it; what is lost comes back.
     profile = None if forbidden else network_profile(ctx)
     ways = [*auth.egress(ctx), *egress_to(ctx, references(ctx.spec, ctx.primitive.namespace))]
     actions += before_pods(ctx, FRONTEND, profile, rollout.template, ways)
@@ -176,26 +176,31 @@ def _claim(ctx: Context, conflict: Stage | None) -> dict[str, str] | None:
     return None if conflict is not None else {"host": ctx.spec.host, "pathPrefix": ctx.spec.path_prefix}
 
 
-def _auth(ctx: Context) -> dict[str, str]:
+def _auth(ctx: Context) -> dict[str, Any]:
     """How users log in; the client is told of from when it may exist until it is known to be gone."""
-    told = {"mode": ctx.mode}
+    told: dict[str, Any] = {"mode": ctx.mode}
     if ctx.mode != PUBLIC:
         told |= {"connection": ctx.spec.auth.connection, "clientId": ctx.target.client.client_id}
+        told["scopes"] = list(ctx.spec.auth.scopes)
     return told
 
 
-def _invalid(manifest: Manifest, child: str, error: InvalidSpec, deleting: bool) -> Plan:
-    """A spec that cannot be compiled: nothing is touched, what runs goes on running."""
+def _invalid(ctx: Unread, error: InvalidSpec, deleting: bool) -> Plan:
+    """A spec that cannot be compiled: what runs goes on running, guarded as it was."""
     stage = refusal_of(error)
     conditions = (DEPENDENCIES_READY, AUTH_CONFIGURED, ROUTING_READY, WORKLOAD_READY)
-    actions: tuple[Action, ...] = ()
-    if deleting and FINALIZER in (manifest["metadata"].get("finalizers") or ()):
+    actions: tuple[Action, ...] = () if deleting else (*kept.guards(ctx), *kept.border(ctx))
+    if deleting and FINALIZER in (ctx.manifest["metadata"].get("finalizers") or ()):
         message = "the spec cannot be read, so a client that Keycloak may have is left behind"
         actions = (
             Notify("Warning", Reason.ClientLeftBehind, message),
             RemoveFinalizer(FINALIZER, "deletion never hangs on a spec that cannot be read"),
         )
-    return Plan(actions, (stage, *(blocked(condition, stage) for condition in conditions)), facts={"child": child})
+    return Plan(
+        actions,
+        (stage, *(blocked(condition, stage) for condition in conditions)),
+        facts={"child": ctx.primitive.child_name},
+    )
 
 
 __all__ = ["plan"]

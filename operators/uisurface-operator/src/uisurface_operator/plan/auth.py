@@ -13,7 +13,7 @@ from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage, State, done
 from uisurface_operator.keycloak.errors import Failure
 from uisurface_operator.keycloak.observation import Fault
-from uisurface_operator.plan.context import Context
+from uisurface_operator.plan.context import Context, Unread, is_there
 from uisurface_operator.plan.standing import refused, verdicts
 from uisurface_operator.target import APPLICATION, GATEWAY, GATEWAY_LOGOUT, PUBLIC, base_path, callback_url
 
@@ -132,9 +132,21 @@ def way_is_guarded(ctx: Context) -> bool:
     if ctx.connection is None:
         return False
     if SECURITY_POLICY not in ctx.observed.apis:
-        return ctx.settings.routing.without_policy == _OPEN
+        return policy_is_waived(ctx)
     routed = ctx.observed.objects.get(HTTP_ROUTE, ctx.primitive.namespace, ctx.primitive.child_name) is not None
     return routed or has_secret(ctx) or (ctx.client.secret is not None and bool(ctx.client.exists))
+
+
+def has_policy(ctx: Context | Unread) -> bool:
+    """Whether the gateway has the surface's own policy."""
+    if SECURITY_POLICY not in ctx.observed.apis:
+        return False  # whatever a cache may remember
+    return is_there(ctx, SECURITY_POLICY)
+
+
+def policy_is_waived(ctx: Context | Unread) -> bool:
+    """Whether the cluster has no policies, and settings say that surfaces shall rather be open than away."""
+    return SECURITY_POLICY not in ctx.observed.apis and ctx.settings.routing.without_policy == _OPEN
 
 
 def egress(ctx: Context) -> list[dict[str, Any]]:
@@ -160,8 +172,11 @@ def auth_stage(ctx: Context) -> Stage:
             remedy="use one that it has, or have it added to keycloak.connections of the operator's settings",
         )
     if ctx.mode == GATEWAY and SECURITY_POLICY not in ctx.observed.apis:
-        opened = ctx.settings.routing.without_policy == _OPEN
-        then = "by routing.withoutPolicy the route is open to everybody" if opened else "without it there is no route"
+        then = (
+            "by routing.withoutPolicy the route is open to everybody"
+            if policy_is_waived(ctx)
+            else "without it there is no route"
+        )
         missing = f"the cluster has no SecurityPolicy ({SECURITY_POLICY.api_version})"
         return Stage(
             AUTH_CONFIGURED,

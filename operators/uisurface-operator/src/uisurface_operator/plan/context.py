@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from ameide_shared.builders.identity import Primitive
+from ameide_shared.builders.identity import Primitive, is_owned
 from ameide_shared.compile.dependencies import Reference, references_of
-from ameide_shared.kube.resources import AGENT, DOMAIN, PROCESS, Manifest
+from ameide_shared.kube.resources import AGENT, DOMAIN, PROCESS, Manifest, ResourceType
 from uisurface_operator import target
 from uisurface_operator.keycloak.observation import Observation, Target
 from uisurface_operator.keycloak.settings import KeycloakConnectionSettings
@@ -61,6 +61,23 @@ class Context:
     def secret_name(self) -> str:
         """The Secret with the client's secret."""
         return f"{self.primitive.child_name}-oidc"
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """The same of a resource whose spec cannot be read."""
+
+    manifest: Manifest
+    primitive: Primitive
+    observed: Observed
+    settings: UISurfaceSettings
+    now: datetime
+
+
+def is_there(ctx: Context | Unread, resource: ResourceType) -> bool:
+    """Whether the surface has its own object of a type, named as it is, and is not losing it."""
+    live = ctx.observed.objects.get(resource, ctx.primitive.namespace, ctx.primitive.child_name)
+    return live is not None and is_owned(ctx.primitive, live) and not live["metadata"].get("deletionTimestamp")
 
 
 def references(spec: UISurfaceSpec, namespace: str) -> list[Reference]:

@@ -6,11 +6,11 @@ from typing import Any
 
 from ameide_shared.builders.identity import child_metadata
 from ameide_shared.compile.surroundings import unwanted
-from ameide_shared.kube.resources import HTTP_ROUTE, INGRESS, SECURITY_POLICY, SERVICE
+from ameide_shared.kube.resources import HTTP_ROUTE, INGRESS, SERVICE
 from ameide_shared.plan import Action, Ensure
 from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage, State, blocked, done
-from uisurface_operator.plan.auth import way_is_guarded
+from uisurface_operator.plan.auth import has_policy, way_is_guarded
 from uisurface_operator.plan.claims import ROUTING_READY
 from uisurface_operator.plan.context import Context
 from uisurface_operator.plan.standing import refused, verdicts
@@ -28,8 +28,8 @@ def route_actions(ctx: Context, *, claimed: bool) -> list[Action]:
     if not claimed:
         return [*actions, *unwanted(ctx, wanted, "another UISurface has the host")]
     if not way_is_guarded(ctx):
-        # Without the API there is no policy either: a route that is left would be open to everybody.
-        lost = ctx.mode == GATEWAY and SECURITY_POLICY not in ctx.observed.apis
+        # A route that is left without its policy would be open to everybody.
+        lost = ctx.mode == GATEWAY and not has_policy(ctx)
         return [*actions, *(unwanted(ctx, wanted, "nothing would ask for a login") if lost else ())]
     if by_gateway and HTTP_ROUTE not in ctx.observed.apis:
         return actions

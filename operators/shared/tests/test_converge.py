@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -233,6 +234,15 @@ async def test_an_object_of_somebody_else_is_never_taken_over(site: Site, kube: 
     assert (failure.reason, failure.terminal) == ("ChildConflict", False)
     after = kube.get("v1", "Service", "orders", site.namespace)
     assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+
+
+async def test_what_requires_a_secret_that_is_somebody_elses_is_not_written(site: Site, kube: KubeClient) -> None:
+    theirs = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine", "namespace": site.namespace}}
+    kube.create(theirs)
+    wanted, then = site.secret("mine", {"key": "value"}), Ensure(site.service(), "why")
+    outcome = await site.run(replace(wanted, required=True), then)
+    assert ([failure.reason for failure in outcome.failures], outcome.written) == (["ChildConflict"], 0)
+    assert (await site.run(wanted, then)).written == 1
 
 
 async def test_a_quota_that_is_full_is_named_as_such(site: Site, kube: KubeClient) -> None:

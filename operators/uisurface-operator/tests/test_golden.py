@@ -117,9 +117,37 @@ def test_a_client_that_could_not_be_removed_is_remembered() -> None:
     assert [a.key.name for a in plan.actions if isinstance(a, Delete) and a.resource is SECRET] == ["shop-ui-oidc"]
 
 
+def test_a_secret_of_somebody_else_is_told_where_the_login_stands() -> None:
+    """What waits for the login waits for that; what is not written for another reason is told beside it."""
+    case = GOLDEN.load("create-full")
+    plan = case.plan()
+    secret = next(action for action in plan.actions if isinstance(action, EnsureSecret))
+    account = next(action for action in plan.actions if isinstance(action, Ensure))
+    assert secret.required, "nothing is begun without it"
+    theirs = Failure(secret, Reason.ChildConflict, "Secret sales/shop-ui-oidc exists and belongs to nobody", "mend it")
+    told = surface_status(case.resource, case.observed, plan, Outcome(failures=(theirs,)), case.now)
+    conditions = {each["type"]: (each["reason"], each["message"]) for each in told["conditions"]}
+    assert conditions["Ready"] == conditions["AuthConfigured"]
+    assert conditions["AuthConfigured"][0] == "ChildConflict"
+    assert conditions["AuthConfigured"][1].endswith("until then nobody can log in")
+    assert conditions["RoutingReady"] == ("Blocked", f"waits for AuthConfigured: {theirs.message}")
+    assert told["blocker"]["object"] == "Secret shop-ui-oidc"
+
+    denied = Failure(account, Reason.ApplyFailed, "the API server refused it")
+    told = surface_status(case.resource, case.observed, plan, Outcome(failures=(theirs, denied)), case.now)
+    assert told["blocker"]["reason"] == "ApplyFailed"
+    assert conditions["AuthConfigured"] in [(each["reason"], each["message"]) for each in told["conditions"]]
+
+
 def test_every_reason_of_a_condition_is_reached_by_a_case() -> None:
     """Exempt is what only Events bear or failures of writing and calling say."""
     named = reasons_named_in(uisurface_operator, acceptance, dependencies, rollout, status, tenancy)
     told = {condition["reason"] for name in GOLDEN.names() for condition in GOLDEN.load(name).status()["conditions"]}
-    exempt = {Reason.ApplyFailed, Reason.Converging, Reason.ClientLeftBehind, Reason.TenantMismatch}
+    exempt = {
+        Reason.ApplyFailed,
+        Reason.ChildConflict,
+        Reason.Converging,
+        Reason.ClientLeftBehind,
+        Reason.TenantMismatch,
+    }
     assert {reason.value for reason in named - exempt - told} == set()

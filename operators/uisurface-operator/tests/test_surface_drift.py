@@ -137,9 +137,45 @@ def test_foreign_child_is_never_taken_over(
 
     never(f"somebody else's {kind} is written", written, 1)
     if kind == "Secret":
-        assert surfaces.conditions()["AuthConfigured"][0] == "False", "somebody else's secret is not the client's"
+        assert surfaces.conditions()["AuthConfigured"] == ("False", "ChildConflict"), "their secret is not the client's"
+        assert surfaces.conditions()["RoutingReady"] == ("Unknown", "Blocked")
+        assert "nobody can log in" in told["status"]["blocker"]["remedy"]
+        assert (surfaces.policy(), surfaces.route()) == (None, None), "neither is begun without the Secret"
     surfaces.kube.delete(api, kind, name, surfaces.namespace)
     surfaces.ready(timeout=60)
+
+
+def test_secret_of_somebody_else_in_place_of_ours_opens_nothing(surfaces: Surfaces) -> None:
+    """What is there goes on asking for a login, guarded as ever, and says why nobody gets through."""
+    surfaces.create(auth={"scopes": ["orders:read"]})
+    surfaces.ready()
+    route, policy = surfaces.route(), surfaces.policy()
+    assert route is not None
+    assert policy is not None
+    theirs = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "namespace": surfaces.namespace}}
+    # Without our labels no watch shows it; the operator meets it when it makes its own anew.
+    surfaces.annotate(paused="true")
+    surfaces.until("Paused")
+    surfaces.kube.delete("v1", "Secret", SECRET, surfaces.namespace)
+    surfaces.kube.create({**theirs, "stringData": {"client-secret": "theirs"}})
+    surfaces.annotate(paused=None)
+    told = surfaces.until("AuthConfigured", "False", reason="ChildConflict")
+    blocker = told["status"]["blocker"]
+    assert (blocker["reason"], blocker["object"]) == ("ChildConflict", f"Secret {SECRET}")
+    assert blocker["remedy"] == ("delete or rename it, and the operator makes its own; until then nobody can log in")
+    assert surfaces.secret() == "theirs"
+
+    surfaces.kube.delete(policy["apiVersion"], policy["kind"], CHILD, surfaces.namespace)
+    until("the policy is made anew", lambda: surfaces.policy() is not None)
+    found = surfaces.route()
+    assert found is not None
+    assert found["metadata"]["uid"] == route["metadata"]["uid"]
+
+    surfaces.kube.delete("v1", "Secret", SECRET, surfaces.namespace)
+    surfaces.ready(timeout=60)
+    client = surfaces.client()
+    assert client is not None
+    assert surfaces.secret() == client["secret"]
 
 
 def test_paused_surface_is_left_as_it_is_until_it_goes_on(surfaces: Surfaces) -> None:

@@ -93,7 +93,7 @@ class Converger:
                 log.warning("%s: %s", describe(action), failure.message)
                 if isinstance(error, ApiError) and error.transient:
                     break
-                if isinstance(action, AddFinalizer) or (isinstance(action, (Ensure, Call)) and action.required):
+                if isinstance(action, AddFinalizer) or getattr(action, "required", False):
                     break  # nothing outside before its removal is assured, no pod before its borders are there
             except SourceChangedError as changed:
                 log.debug("%s: %s", describe(action), changed)

@@ -80,13 +80,14 @@ class EnsureSecret:
     """A Secret of ours whose values `converge` fills: `values` by key; `manifest` has no data.
 
     `rotation`: recorded in the annotation `ameide.io/rotate-password`; where the live Secret records another token,
-    Generated values are made anew.
+    Generated values are made anew. `required`: what comes after it in the plan must not be written without it.
     """
 
     manifest: Mapping[str, Any]
     values: Mapping[str, SecretValue]
     reason: str
     rotation: str = ""
+    required: bool = False
 
     @property
     def resource(self) -> ResourceType:

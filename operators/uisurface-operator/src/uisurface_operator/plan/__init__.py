@@ -41,7 +41,7 @@ from uisurface_operator.plan.deletion import FINALIZER, plan_deletion
 from uisurface_operator.plan.routing import route_actions, routing_stage
 from uisurface_operator.settings import UISurfaceSettings
 from uisurface_operator.spec import UISurface
-from uisurface_operator.target import APPLICATION, PUBLIC
+from uisurface_operator.target import APPLICATION, GATEWAY, PUBLIC
 
 ASK_AGAIN_SECONDS: Final = 10.0
 _SEEN_BY_ASKING: Final = frozenset(
@@ -143,6 +143,7 @@ def _children(ctx: Context, pods: Workload, rollout: Rollout, *, forbidden: bool
     actions += before_pods(ctx, FRONTEND, profile, rollout.template, ways)
     if not forbidden:
         actions += auth.client_actions(ctx) if claimed else []
+        actions += auth.secret_actions(ctx) if claimed and ctx.mode == APPLICATION else []  # its pods mount it
         actions += app.configuration(ctx)
     actions += rollout.actions
     if rollout.template is not None:
@@ -154,6 +155,7 @@ def _children(ctx: Context, pods: Workload, rollout: Rollout, *, forbidden: bool
     actions += other_service_accounts(ctx, rollout.template)
     settled = _settled(ctx, rollout)
     if claimed:
+        actions += auth.secret_actions(ctx) if ctx.mode == GATEWAY else []
         actions += auth.policy_actions(ctx, others_gone=settled)
     if rollout.template is not None or not claimed:
         actions += route_actions(ctx, claimed=claimed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ameide_shared.builders.identity import child_metadata
+from ameide_shared.builders.identity import child_metadata, is_owned
 from ameide_shared.builders.networkpolicy import endpoint_egress
 from ameide_shared.compile.surroundings import unwanted
 from ameide_shared.kube.resources import HTTP_ROUTE, SECRET, SECURITY_POLICY
@@ -49,9 +49,9 @@ def mode_refusal(ctx: Context) -> Stage | None:
 
 
 def has_secret(ctx: Context) -> bool:
-    """Whether the Secret with the client's secret is there."""
+    """Whether the Secret with the client's secret is there, and ours."""
     found = ctx.observed.objects.get(SECRET, ctx.primitive.namespace, ctx.secret_name)
-    return found is not None and SECRET_KEY in (found.get("digests") or {})
+    return found is not None and is_owned(ctx.primitive, found) and SECRET_KEY in (found.get("digests") or {})
 
 
 def secret_digest(ctx: Context) -> str:
@@ -72,25 +72,31 @@ def leaving_actions(ctx: Context, *, others_gone: bool) -> list[Action]:
 
 
 def client_actions(ctx: Context) -> list[Action]:
-    """The client as it shall be, and its secret in a Secret."""
-    if ctx.mode == PUBLIC:
-        return []
-    if ctx.connection is None:
-        return []
-    actions: list[Action] = []
+    """The client as it shall be."""
     seen = ctx.client
-    if seen.checked_at is not None and not seen.in_place and seen.fault is None:
-        what = f"not as wanted: {', '.join(seen.drift)}" if seen.drift else "it does not exist"
-        actions.append(call(ctx, ENSURE_CLIENT, what))
-    if seen.secret is not None and seen.exists:
-        manifest = {
-            "apiVersion": SECRET.api_version,
-            "kind": SECRET.kind,
-            "metadata": child_metadata(ctx.primitive, ctx.secret_name),
-            "type": "Opaque",
-        }
-        actions.append(EnsureSecret(manifest, {SECRET_KEY: seen.secret}, "secret of the client in Keycloak"))
-    return actions
+    if ctx.mode == PUBLIC or ctx.connection is None:
+        return []
+    if seen.checked_at is None or seen.in_place or seen.fault is not None:
+        return []
+    what = f"not as wanted: {', '.join(seen.drift)}" if seen.drift else "it does not exist"
+    return [call(ctx, ENSURE_CLIENT, what)]
+
+
+def secret_actions(ctx: Context) -> list[Action]:
+    """The client's secret in a Secret. Where that is somebody else's, no policy and no route is begun with it; those
+    that are there stay, and let nobody in that has to log in.
+    """
+    seen = ctx.client
+    if ctx.mode == PUBLIC or ctx.connection is None or seen.secret is None or not seen.exists:
+        return []
+    manifest = {
+        "apiVersion": SECRET.api_version,
+        "kind": SECRET.kind,
+        "metadata": child_metadata(ctx.primitive, ctx.secret_name),
+        "type": "Opaque",
+    }
+    first = ctx.mode == GATEWAY and not is_there(ctx, HTTP_ROUTE)
+    return [EnsureSecret(manifest, {SECRET_KEY: seen.secret}, "secret of the client in Keycloak", required=first)]
 
 
 def _foreign_secrets(ctx: Context) -> frozenset[str]:
@@ -116,7 +122,7 @@ def policy_actions(ctx: Context, *, others_gone: bool) -> list[Action]:
     """
     if ctx.mode != GATEWAY:
         return unwanted(ctx, SECURITY_POLICY, f"users log in by mode {ctx.mode}") if others_gone else []
-    if SECURITY_POLICY not in ctx.observed.apis or ctx.connection is None:
+    if SECURITY_POLICY not in ctx.observed.apis or ctx.connection is None or not _has_way_in(ctx):
         return []
     return [Ensure(_security_policy(ctx), "login at the gateway", required=True)]
 
@@ -133,6 +139,11 @@ def way_is_guarded(ctx: Context) -> bool:
         return False
     if SECURITY_POLICY not in ctx.observed.apis:
         return policy_is_waived(ctx)
+    return _has_way_in(ctx)
+
+
+def _has_way_in(ctx: Context) -> bool:
+    """Whether there is a route, or a Secret with which one can be begun, or will be one before that in this plan."""
     routed = ctx.observed.objects.get(HTTP_ROUTE, ctx.primitive.namespace, ctx.primitive.child_name) is not None
     return routed or has_secret(ctx) or (ctx.client.secret is not None and bool(ctx.client.exists))
 

@@ -10,7 +10,7 @@ from ameide_shared.kube.resources import HTTP_ROUTE, INGRESS, SERVICE
 from ameide_shared.plan import Action, Ensure
 from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage, State, blocked, done
-from uisurface_operator.plan.auth import has_policy, way_is_guarded
+from uisurface_operator.plan.auth import has_policy, has_secret, policy_is_waived, way_is_guarded
 from uisurface_operator.plan.claims import ROUTING_READY
 from uisurface_operator.plan.context import Context
 from uisurface_operator.plan.standing import refused, verdicts
@@ -56,6 +56,8 @@ def routing_stage(ctx: Context, auth: Stage, gate: Stage | None) -> Stage:
     if live is None:
         if gate is not None:
             return blocked(ROUTING_READY, gate)
+        if ctx.mode == GATEWAY and not has_secret(ctx) and not policy_is_waived(ctx):
+            return blocked(ROUTING_READY, auth)
         return Stage(ROUTING_READY, State.PROGRESSING, Reason.RoutePending, f"{what} is being made", object=what)
     if not by_gateway:
         return _ingress_stage(ctx, live, what)

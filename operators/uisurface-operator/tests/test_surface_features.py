@@ -7,6 +7,7 @@ from typing import Any
 
 from surfaces import CHILD, Surfaces
 
+from ameide_dev.testing.resources import content
 from ameide_dev.testing.waiting import never, until
 
 PUBLIC = {"public": True}
@@ -51,5 +52,33 @@ def test_with_live_delivery_the_file_changes_under_the_same_pods(surfaces: Surfa
     surfaces.patch(features={"flags": {"beta": True}})
     until("the file has the new flag", lambda: flags(surfaces)["flags"] == {"beta": True})
     assert flags_name(surfaces) == f"{CHILD}-flags"
+    change = {"data": {"flags.json": json.dumps({"flags": {"beta": False}})}}
+    surfaces.kube.merge_patch("v1", "ConfigMap", flags_name(surfaces), change, surfaces.namespace)
+    until("somebody's change is set back", lambda: flags(surfaces)["flags"] == {"beta": True})
     never("another pod", lambda: pods(surfaces) != before, 2)
     assert surfaces.deployment()["spec"]["template"] == template
+
+
+def test_files_that_somebody_made_anew_with_others_in_them_come_back(surfaces: Surfaces) -> None:
+    """With our marks and under our names, which anybody can work out. The pods are left alone."""
+    surfaces.create(auth=PUBLIC, features={"flags": {"beta": False}})
+    surfaces.ready()
+    before = pods(surfaces)
+    found = surfaces.kube.list("v1", "ConfigMap", surfaces.namespace, label_selector="ameide.io/name=shop")
+    assert [name for each in found for name in each["data"]] == ["flags.json", "config.json"]
+    surfaces.annotate(paused="true")  # else the operator might be the first to make them anew
+    surfaces.until("Paused")
+    for ours in found:
+        marks = ("name", "namespace", "labels", "annotations", "ownerReferences")
+        metadata = {key: ours["metadata"][key] for key in marks if key in ours["metadata"]}
+        surfaces.kube.delete("v1", "ConfigMap", metadata["name"], surfaces.namespace)
+        surfaces.kube.create({**ours, "metadata": metadata, "data": {"other": "{}"}})
+    surfaces.annotate(paused=None)
+
+    def back(ours: dict[str, Any]) -> bool:
+        live = surfaces.live("v1", "ConfigMap", ours["metadata"]["name"])
+        return live is not None and content(live) == content(ours) and live["immutable"] is True
+
+    until("both files are as they were", lambda: all(back(ours) for ours in found))
+    surfaces.ready()
+    assert pods(surfaces) == before

@@ -12,6 +12,7 @@ from ameide_shared.builders.identity import child_metadata, is_owned
 from ameide_shared.builders.inputs import FRONTEND, Extras
 from ameide_shared.builders.pod import pod_template
 from ameide_shared.builders.serviceaccount import service_account_name
+from ameide_shared.compile.immutable import ensure_immutable
 from ameide_shared.compile.surroundings import unwanted
 from ameide_shared.kube.resources import CONFIG_MAP, DEPLOYMENT
 from ameide_shared.plan import Action, Ensure
@@ -56,8 +57,13 @@ def dependencies_text(ctx: Context) -> str:
 
 
 def configuration(ctx: Context) -> list[Action]:
-    """The files that the pods read."""
-    return [Ensure(manifest, why, required=True, create_only=once) for manifest, why, once in _files(ctx)]
+    """The files that the pods read. Those that never change are made anew where somebody put others there."""
+    return [
+        ensure_immutable(ctx.primitive, ctx.observed.objects, manifest, why, required=True)
+        if once
+        else Ensure(manifest, why, required=True)
+        for manifest, why, once in _files(ctx)
+    ]
 
 
 def drop_unused(ctx: Context, running: Iterable[PodTemplate]) -> list[Action]:
@@ -141,7 +147,6 @@ def _flags(ctx: Context) -> dict[str, Any]:
 
 def _sdk(ctx: Context) -> dict[str, Any]:
     """The SDK's configuration: the base URL of every dependency. Which may be called says the NetworkPolicy.
-
 
     A dependency that goes, or withdraws its consent, starts no new pods.
     """

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from agents import Agents, Around
 
-from ameide_dev.client import KubeClient
+from ameide_dev.client import InvalidError, KubeClient
 from ameide_dev.grantsservice import GrantsService
 from ameide_dev.grantsservice_app import FaultName
 from ameide_dev.operators import OperatorProcess
@@ -194,3 +195,44 @@ def test_token_of_the_service_appears_nowhere(
     told = agents.everything_of(operator)
     assert [place for place, text in told.items() if token in text] == []
     assert service.url in told["Agent"]
+
+
+def test_grants_of_an_agent_whose_spec_cannot_be_read_are_taken_back(told: Agents, service: GrantsService) -> None:
+    """A later version may refuse what an earlier one has stored. Who the Agent is stands in its metadata."""
+    told.tool("orders")
+    told.create(**told.uses({"domain": "orders"}))
+    told.ready()
+    assert tools(told, service) == ["orders"]
+    with unruly(told):
+        until("the API server takes it", lambda: takes(told, riskTier="extreme"))
+        told.until("Ready", "False", reason="InvalidSpec", timeout=60)
+    assert tools(told, service) == ["orders"], "as long as it is there"
+    told.delete(wait=30)
+    assert known(told, service) is None
+    events = told.kube.list("v1", "Event", told.namespace)
+    assert [event["reason"] for event in events if event["reason"] == "GrantsLeftBehind"] == []
+
+
+@contextmanager
+def unruly(agents: Agents) -> Iterator[None]:
+    """A CRD that does not say which risk tiers there are, as that of another version may be."""
+    crd = ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "agents.ameide.io")
+    path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/riskTier/enum"
+    live: Any = agents.kube.get(*crd)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    tiers = live["properties"]["spec"]["properties"]["riskTier"]["enum"]
+    agents.kube.json_patch(*crd, [{"op": "remove", "path": path}])
+    try:
+        yield
+    finally:
+        agents.kube.json_patch(*crd, [{"op": "add", "path": path, "value": tiers}])
+        # What is stored may stay as it is, so it has to be another each time.
+        until("the rule is back", lambda: not takes(agents, riskTier=secrets.token_hex(4)))
+
+
+def takes(agents: Agents, **spec: Any) -> bool:
+    """Whether the API server takes a change of the Agent's spec."""
+    try:
+        agents.patch(**spec)
+    except InvalidError:
+        return False
+    return True

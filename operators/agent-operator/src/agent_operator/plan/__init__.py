@@ -16,10 +16,10 @@ from typing import Any, Final
 from agent_operator.observed import Observed
 from agent_operator.plan import credentials, grants
 from agent_operator.plan.children import Cast, Scene, children
-from agent_operator.plan.context import Context
+from agent_operator.plan.context import Context, Unread
 from agent_operator.plan.credentials import SECRETS_READY, secrets_stage
 from agent_operator.plan.definition import Resolution, resolve, undeclared
-from agent_operator.plan.deletion import FINALIZER, plan_deletion
+from agent_operator.plan.deletion import plan_deletion
 from agent_operator.plan.grants import GRANTS_READY, Held, grants_of, grants_stage
 from agent_operator.plan.judgement import (
     ANNOTATION_SUBJECT,
@@ -40,7 +40,7 @@ from agent_operator.spec import Agent, AgentSpec
 from ameide_shared.compile.acceptance import accept, refusal_of
 from ameide_shared.compile.context import annotation, primitive_for
 from ameide_shared.kube.resources import HORIZONTAL_POD_AUTOSCALER, SCALED_OBJECT, Manifest
-from ameide_shared.plan import Action, Notify, Plan, RemoveFinalizer
+from ameide_shared.plan import Plan
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate, Revision
 from ameide_shared.revisions import stamp as stamp_template
@@ -79,7 +79,8 @@ def plan(manifest: Manifest, observed: Observed, settings: AgentSettings, now: d
     try:
         agent = Agent.parse(manifest)
     except InvalidSpec as error:
-        return _invalid(manifest, primitive.child_name, error, deleting)
+        unread = Unread(manifest, primitive, observed, settings, now)
+        return plan_deletion(unread) if deleting else _invalid(primitive.child_name, error)
     ctx = Context(manifest, agent, primitive, observed, settings, now)
     return plan_deletion(ctx) if deleting else _plan(ctx)
 
@@ -222,18 +223,11 @@ def _main(cast: Cast, rollout: Rollout, *, held: bool) -> tuple[Judged | None, H
     return cast.running, cast.running_grants
 
 
-def _invalid(manifest: Manifest, child: str, error: InvalidSpec, deleting: bool) -> Plan:
+def _invalid(child: str, error: InvalidSpec) -> Plan:
     """A spec that cannot be compiled: nothing is touched, what runs goes on running."""
     stage = refusal_of(error)
     conditions = (DEFINITION_RESOLVED, SECRETS_READY, WORKLOAD_READY, GRANTS_READY, RUNTIME_READY)
-    actions: tuple[Action, ...] = ()
-    if deleting and FINALIZER in (manifest["metadata"].get("finalizers") or ()):
-        message = "the spec cannot be read, so grants that the grants service may know are left behind"
-        actions = (
-            Notify("Warning", Reason.GrantsLeftBehind, message),
-            RemoveFinalizer(FINALIZER, "deletion never hangs on a spec that cannot be read"),
-        )
-    return Plan(actions, (stage, *(blocked(condition, stage) for condition in conditions)), facts={"child": child})
+    return Plan((), (stage, *(blocked(condition, stage) for condition in conditions)), facts={"child": child})
 
 
 __all__ = ["judged", "plan"]

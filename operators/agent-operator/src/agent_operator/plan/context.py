@@ -19,6 +19,17 @@ RESOURCES: Final[dict[str, ResourceType]] = {"domain": DOMAIN, "process": PROCES
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """What a plan is given of an Agent whose spec cannot be read: who it is, and what status recorded of it."""
+
+    manifest: Manifest
+    primitive: Primitive
+    observed: Observed
+    settings: AgentSettings
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """The arguments of a plan, together. `manifest` is the resource as the API server has it."""
 

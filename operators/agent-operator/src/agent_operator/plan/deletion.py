@@ -1,11 +1,14 @@
-"""Deleting an Agent: pods first, then its grants are taken back; all else goes with its owner."""
+"""Deleting an Agent: pods first, then its grants are taken back; all else goes with its owner.
+
+None of it needs a spec: the grants service knows an Agent by tenant, namespace and name.
+"""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Final
 
-from agent_operator.plan.context import Context
+from agent_operator.plan.context import Context, Unread
 from agent_operator.plan.grants import revoke
 from ameide_shared.compile.surroundings import unwanted
 from ameide_shared.kube.resources import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, SCALED_OBJECT
@@ -18,7 +21,7 @@ from ameide_shared.vocabulary import finalizer
 FINALIZER: Final = finalizer("Agent")
 
 
-def plan_deletion(ctx: Context) -> Plan:
+def plan_deletion(ctx: Context | Unread) -> Plan:
     """Everything that is still to be done; without our finalizer that is nothing."""
     if FINALIZER not in (ctx.manifest["metadata"].get("finalizers") or ()):
         return Plan()
@@ -39,7 +42,7 @@ def plan_deletion(ctx: Context) -> Plan:
     return Plan((*workloads, revoke(ctx, "the Agent is being deleted", required=True), release), (stage,))
 
 
-def _left_behind(ctx: Context, why: str) -> Notify:
+def _left_behind(ctx: Context | Unread, why: str) -> Notify:
     names = revoke(ctx, why, required=True).arguments
     what = f"grants of Agent {names['namespace']}/{names['agent']} of tenant {names['tenant']} are left behind"
     return Notify("Warning", Reason.GrantsLeftBehind, f"{what}: {why}")

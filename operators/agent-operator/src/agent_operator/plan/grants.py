@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from agent_operator.grants import Grants, build
-from agent_operator.plan.context import RESOURCES, Context
+from agent_operator.plan.context import RESOURCES, Context, Unread
 from agent_operator.plan.judgement import Fate, Judged
 from agent_operator.policy.subject import ToolKey
 from agent_operator.policy.verdict import GrantedTool, Verdict, Violation
@@ -129,14 +129,14 @@ def publish(ctx: Context, held: Held) -> list[Action]:
     return [*calls, Call(PUBLISH_GRANTS, arguments, "the grants service has yet to know these grants")]
 
 
-def revoke(ctx: Context, reason: str, *, required: bool) -> Call:
+def revoke(ctx: Context | Unread, reason: str, *, required: bool) -> Call:
     """Have the grants service forget the Agent, under the tenant by which it knows it."""
     told = who(ctx)
     known = known_under(ctx.manifest)
     return Call(REVOKE_GRANTS, told if known is None else {**told, "tenant": known}, reason, required=required)
 
 
-def who(ctx: Context) -> dict[str, str]:
+def who(ctx: Context | Unread) -> dict[str, str]:
     """Whose grants they are, as the grants service is told."""
     return {"tenant": ctx.primitive.tenant_id, "namespace": ctx.primitive.namespace, "agent": ctx.primitive.name}
 

@@ -136,7 +136,9 @@ def test_deletion_ends_although_temporal_is_down(
     processes.ready(timeout=60)
     own_around.temporal.kill()
     processes.delete()
-    processes.until("Ready", "False", reason="TemporalUnreachable", timeout=30)
+    told = processes.until("Ready", "False", reason="DeletionBlocked", timeout=30)["status"]["blocker"]
+    assert processes.queue() in told["object"]
+    assert "open workflows are left behind" in told["remedy"]
     processes.wait_gone(timeout=GONE)
     assert "unknown number" in processes.wait_event("WorkflowsLeftBehind")[0]
 

@@ -13,10 +13,11 @@ from ameide_dev.testing import properties
 from ameide_dev.testing.conformance import check_status, check_transitions, reasons_named_in
 from ameide_shared import rollout, status, tenancy
 from ameide_shared.compile import acceptance
-from ameide_shared.plan import Delete
+from ameide_shared.plan import Call, Delete, Ensure, Failure, Outcome
 from ameide_shared.reasons import Reason
 from ameide_shared.transformation.model import Definition
 from process_operator.documents import LONG_AGO
+from process_operator.status import status as process_status
 
 every_case = pytest.mark.parametrize("name", GOLDEN.names())
 
@@ -82,6 +83,28 @@ def test_a_definition_that_no_config_map_could_hold_is_told_with_its_size() -> N
     blocker = case.status()["blocker"]
     assert blocker["reason"] == Reason.DefinitionTooLarge, blocker["message"]
     assert "bytes" in blocker["message"]
+
+
+@pytest.mark.parametrize("name", ["delete-drain-start", "delete-away"])
+def test_what_temporal_refuses_while_a_process_goes_is_told_with_the_deadline(name: str) -> None:
+    """Whether or not it has been seen by looking that Temporal is away; other failures are told before."""
+    case = GOLDEN.load(name)
+    plan = case.plan()
+    call = next(action for action in plan.actions if isinstance(action, Call))
+    flag = next(action for action in plan.actions if isinstance(action, Ensure))
+    away = Failure(call, Reason.TemporalUnreachable, "Temporal does not answer", "see the server")
+    denied = Failure(flag, Reason.ApplyFailed, "the API server refused it", "grant it")
+
+    def blocker(*failures: Failure) -> dict[str, str]:
+        told = process_status(case.resource, case.observed, plan, Outcome(failures=failures), case.now)
+        found: dict[str, str] = told["blocker"]
+        return found
+
+    told = blocker(away)
+    assert (told["reason"], told["object"].split()[:2]) == ("DeletionBlocked", ["task", "queue"])
+    assert told["remedy"].endswith("open workflows are left behind")
+    assert told["message"] == (away.message if name == "delete-drain-start" else plan.stages[0].message)
+    assert blocker(denied, away)["reason"] == "ApplyFailed"
 
 
 def test_every_reason_of_a_condition_is_reached_by_a_case() -> None:

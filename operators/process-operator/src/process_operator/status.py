@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,9 @@ from ameide_shared.builders.inputs import BACKEND
 from ameide_shared.compile.context import annotation
 from ameide_shared.compile.status import common_fields
 from ameide_shared.kube.resources import Manifest
-from ameide_shared.plan import Outcome, Plan
+from ameide_shared.plan import Call, Failure, Outcome, Plan
+from ameide_shared.reasons import Reason
+from ameide_shared.stages import Stage
 from ameide_shared.status import compose, failure_stage, paused_condition, stamp
 from ameide_shared.transformation.children import ANNOTATION_CHECKSUM, ANNOTATION_ID, ANNOTATION_VERSION
 from process_operator.observed import Observed
@@ -19,7 +22,7 @@ from process_operator.temporal.model import bucket
 
 def status(manifest: Manifest, observed: Observed, plan: Plan, outcome: Outcome, now: datetime) -> dict[str, Any]:
     """The whole status; what the plan could not see anew is carried over from the previous one."""
-    stages = (*(failure_stage(failure, now) for failure in outcome.failures), *plan.stages)
+    stages = _told(plan, outcome.failures, now)
     previous: Mapping[str, Any] = manifest.get("status") or {}
     compiled = "available" in plan.facts
     own = {
@@ -30,6 +33,21 @@ def status(manifest: Manifest, observed: Observed, plan: Plan, outcome: Outcome,
     if "deletion" in plan.facts:
         fields |= {"temporal": own["temporal"], "deletion": dict(plan.facts["deletion"])}
     return compose(manifest, stages, now, more_conditions=paused_condition(manifest), fields=fields)
+
+
+def _told(plan: Plan, failures: Sequence[Failure], now: datetime) -> tuple[Stage, ...]:
+    """The stages of the plan behind what could not be done. What Temporal would not do blocks a deletion, which has a
+    deadline: that is told instead.
+    """
+    refused = [failure for failure in failures if isinstance(failure.action, Call)]
+    blocked: Stage | None = plan.facts.get("blocked")
+    if blocked is None or not refused:
+        return (*(failure_stage(failure, now) for failure in failures), *plan.stages)
+    others = (failure_stage(failure, now) for failure in failures if failure not in refused)
+    known = any(stage.reason is Reason.DeletionBlocked for stage in plan.stages)
+    failed = failure_stage(refused[0], now)
+    stages = plan.stages if known else (replace(blocked, message=failed.message, retry_at=failed.retry_at),)
+    return (*others, *stages)
 
 
 def _definition(observed: Observed, plan: Plan, previous: Mapping[str, Any]) -> dict[str, Any] | None:

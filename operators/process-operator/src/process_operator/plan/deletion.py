@@ -7,7 +7,8 @@ are there none.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from ameide_shared import vocabulary as v
@@ -70,19 +71,23 @@ def plan_deletion(ctx: Context) -> Plan:
         return _finished(ctx, None)
     if ctx.now >= deadline:
         return _finished(ctx, _left_behind(ctx))
-    facts = _facts(ctx, resting)
+    blocked = _blocked(ctx, deadline)
+    facts = _facts(ctx, resting) | {"blocked": blocked}
     wait = max(0.5, min(LOOK_SECONDS, (deadline - ctx.now).total_seconds()))
     if seen is not None and seen.problem is not None:
-        remedy = f"mend what the message names; at {deadline:%Y-%m-%dT%H:%M:%SZ} open workflows are left behind"
-        message = seen.problem.message
-        stage = Stage("", State.FAILED, Reason.DeletionBlocked, message, object=_queue(ctx), remedy=remedy)
-        return Plan(tuple(actions), (stage,), wait, facts)
+        return Plan(tuple(actions), (replace(blocked, message=seen.problem.message),), wait, facts)
     if open_ is None:
         stage = Stage("", State.PROGRESSING, Reason.Deleting, "Temporal is being asked for open workflows")
         return Plan(tuple(actions), (stage,), wait, facts)
     if open_.count and policy in ("Cancel", "Terminate"):
         actions.append(_call(ctx, CLOSE_WORKFLOWS, f"deletion.policy: {policy}", policy=policy))
     return Plan(tuple(actions), (Stage("", State.PROGRESSING, Reason.Deleting, _progress(ctx)),), wait, facts)
+
+
+def _blocked(ctx: Context, deadline: datetime) -> Stage:
+    """The stage of a deletion that Temporal keeps from going on; why, says whoever meets it."""
+    remedy = f"mend what the message names; at {deadline:%Y-%m-%dT%H:%M:%SZ} open workflows are left behind"
+    return Stage("", State.FAILED, Reason.DeletionBlocked, "", object=_queue(ctx), remedy=remedy)
 
 
 def _progress(ctx: Context) -> str:

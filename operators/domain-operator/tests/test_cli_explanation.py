@@ -107,6 +107,21 @@ def test_the_object_that_the_blocker_names_is_told_of() -> None:
     assert jobs[0]["cause"] == "did not finish in time"
 
 
+def test_what_is_well_and_has_something_to_say_is_told() -> None:
+    """Not what sums up, what is bad news, or what was not asked for: that is said elsewhere, or nothing to know."""
+    conditions = [
+        condition("Ready", "True", "AllResourcesHealthy", "all is well"),
+        condition("Degraded", "True", "TransformationUnavailable", "it is away"),
+        condition("DefinitionResolved", "True", "DefinitionReady", "it can be run; a gateway neither splits nor joins"),
+        condition("DependenciesReady", "True", "NotRequired", "spec.dependencies is empty"),
+        condition("PolicyViolation", "True", "PolicyViolation", "the policy forbids it"),
+        condition("WorkloadReady", "True", "Available"),
+    ]
+    told = explanation(DEFINITION, found(domain({"observedGeneration": 2, "conditions": conditions})), NOW)
+    assert told["advice"] == ["DefinitionResolved: it can be run; a gateway neither splits nor joins"]
+    assert "a gateway neither splits nor joins" in narrative(told, NOW).plain
+
+
 def test_ready_is_ready() -> None:
     told = explanation(DEFINITION, found(domain(READY), leases=[]), NOW)
     assert (told["ready"], told["blocker"], told["chain"], told["advice"]) == (True, None, [], [])

@@ -6,8 +6,8 @@ workflows replay on the definition they were started on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -31,7 +31,7 @@ from ameide_shared.transformation.children import (
     wrong_version,
 )
 from ameide_shared.transformation.model import Definition
-from process_operator.bpmn import Compiled, Dependencies, InvalidDefinition, compile
+from process_operator.bpmn import Compiled, Dependencies, InvalidDefinition, Problem, compile
 from process_operator.plan.context import Context
 from process_operator.plan.dependencies import declared
 
@@ -63,12 +63,26 @@ def resolve(ctx: Context, current: PodTemplate | None) -> Resolution:
     if mismatch is not None:
         return Resolution(kept, mismatch, available)
     target = Resolved(fetched.version, compiled.checksum, compiled.bytes.decode())
-    return Resolution(target, with_definition(ctx, fetched), available)
+    return Resolution(target, _noted(with_definition(ctx, fetched), compiled), available)
+
+
+def _noted(stage: Stage, compiled: Compiled) -> Stage:
+    """The stage with what the compiler warned of: it keeps nothing back, and is probably not meant."""
+    if not compiled.warnings:
+        return stage
+    shown, more = _shown(compiled.warnings)
+    warned = f"it can be run; its author may want to know: {'; '.join(map(str, shown))}{more}"
+    return replace(stage, message="; ".join(filter(None, (stage.message, warned))))
+
+
+def _shown(problems: Sequence[Problem]) -> tuple[Sequence[Problem], str]:
+    """The first few problems, and how many more there are in words."""
+    more = len(problems) - _SHOWN_PROBLEMS
+    return problems[:_SHOWN_PROBLEMS], f" (and {more} more)" if more > 0 else ""
 
 
 def _invalid(fetched: Definition, error: InvalidDefinition) -> Stage:
-    shown = error.problems[:_SHOWN_PROBLEMS]
-    more = f" (and {len(error.problems) - len(shown)} more)" if len(error.problems) > len(shown) else ""
+    shown, more = _shown(error.problems)
     what = f"definition {fetched.id} version {fetched.version}"
     too_large = all("bytes, and" in problem.message for problem in error.problems)
     return Stage(

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 _EVENTS: Final = 10
 _ONCE_TRUE: Final = ("Progressing", "Degraded", "Reconciling", "Stalled", "Paused")
 """Conditions that sum up others: no part of the chain."""
+_BAD_NEWS: Final = ("MigrationFailed", "PolicyViolation")
+"""Conditions that say while True what the blocker says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ def explanation(definition: Definition, found: Found, now: datetime) -> dict[str
         "children": _children(status, found.seen),
         "events": _events_of(found.events),
         "operator": operator,
-        "advice": _advice(definition, found, stale, operator),
+        "advice": [*_advice(definition, found, stale, operator), *_notes(status)],
     }
 
 
@@ -169,6 +171,18 @@ def _chain(status: Mapping[str, Any]) -> list[dict[str, str]]:
         }
         for c in status.get("conditions") or ()
         if c["status"] != "True" and c["type"] not in (READY, *_ONCE_TRUE) and not _negative(c)
+    ]
+
+
+def _notes(status: Mapping[str, Any]) -> list[str]:
+    """What is well and has something to say all the same: what is served meanwhile, pending, or probably not meant."""
+    return [
+        f"{c['type']}: {c['message']}"
+        for c in status.get("conditions") or ()
+        if c["status"] == "True"
+        and c.get("message")
+        and c["reason"] != Reason.NotRequired
+        and c["type"] not in (READY, *_ONCE_TRUE, *_BAD_NEWS)
     ]
 
 

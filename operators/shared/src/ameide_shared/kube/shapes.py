@@ -196,6 +196,9 @@ _RELABELINGS = _items(_custom({"action": "replace"}))
 _CUSTOM_SPECS: dict[tuple[str, str], Shape] = {
     ("postgresql.cnpg.io", "Database"): _custom(cluster=_atomic(), extensions=_ENSURED, schemas=_ENSURED),
     ("postgresql.cnpg.io", "DatabaseRole"): _custom(cluster=_atomic()),
+    ("gateway.envoyproxy.io", "SecurityPolicy"): _custom(
+        jwt=_custom(providers=_items(_custom(remoteJWKS=_custom({"cacheDuration": "300s"}))))
+    ),
     ("external-secrets.io", "ExternalSecret"): _custom(
         data=_items(_custom(remoteRef=_REMOTE)), dataFrom=_items(_custom(extract=_REMOTE))
     ),

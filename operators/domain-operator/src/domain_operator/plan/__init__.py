@@ -32,7 +32,7 @@ from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate, Revision
 from ameide_shared.rollout import Workload, main_deployment, plan_rollout, planned_replicas, released, workload_stage
 from ameide_shared.spec import InvalidSpec
-from ameide_shared.stages import Stage, blocked, done, first_blocker
+from ameide_shared.stages import Stage, awaits, blocked, done, first_blocker
 from ameide_shared.tenancy import reference_problem
 from ameide_shared.vocabulary import ANNOTATION_CONFIG_DIGEST, WORKLOAD_READY
 from domain_operator.observed import Observed
@@ -126,7 +126,7 @@ def _plan(ctx: Context, binding: Binding | None) -> Plan:
         "canary": rollout.canary,
         "child": ctx.primitive.child_name,
     }
-    asked = any(stage.reason in _SEEN_BY_ASKING and not stage.done for stage in stages)
+    asked = awaits(stages, _SEEN_BY_ASKING)
     return Plan(tuple(actions), stages, ASK_AGAIN_SECONDS if asked else None, facts)
 
 

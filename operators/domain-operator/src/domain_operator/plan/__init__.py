@@ -37,8 +37,7 @@ from ameide_shared.tenancy import reference_problem
 from ameide_shared.vocabulary import ANNOTATION_CONFIG_DIGEST, WORKLOAD_READY
 from domain_operator.observed import Observed
 from domain_operator.plan.acceptance import accept
-from domain_operator.plan.binding import Binding, bind, connection_env
-from domain_operator.plan.claims import DB_READY
+from domain_operator.plan.binding import DB_READY, Binding, bind, connection_env
 from domain_operator.plan.connection import is_outdated
 from domain_operator.plan.context import Context
 from domain_operator.plan.database import external_target, plan_database

@@ -32,6 +32,7 @@ from ameide_shared.snapshot import Snapshot
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.workload import JobPhase, job_state
 from domain_operator.observed import Observed
+from domain_operator.past import Past
 from domain_operator.plan.binding import cluster_key, wanted_names
 from domain_operator.plan.claims import ANNOTATION_CLUSTER, ANNOTATION_DATABASE, ANNOTATION_ROLE
 from domain_operator.spec import Domain
@@ -47,8 +48,9 @@ _CREDENTIALS = ("password", "uri", "jdbc-uri")
 class Observer:
     """Gathers an Observed. Keeps indexes over Domains and CloudNativePG objects, and short memories of single reads."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, past: Past) -> None:
         self._reader = reader
+        self._past = past
         cache = reader.cache
         self._logs: dict[str, str] = {}  # by uid of the Job: a finished Job's log does not change
         self.domains_by_cluster = Index(cache, DOMAIN, _cluster_of_domain)
@@ -72,7 +74,8 @@ class Observer:
             self._claims(domain, manifest, objects)
         snapshot = Snapshot(objects)
         logs = await self._job_logs(Observed(snapshot), manifest)
-        return Observed(snapshot, apis, await self._reader.image(domain.spec.image), logs)
+        known = self._past.is_known(manifest)
+        return Observed(snapshot, apis, await self._reader.image(domain.spec.image), logs, known)
 
     def _claims(self, domain: Domain, manifest: Manifest, objects: list[Manifest]) -> None:
         """The Cluster, and whoever else wants something of it that we want."""

@@ -37,12 +37,13 @@ from ameide_shared.tenancy import reference_problem
 from ameide_shared.vocabulary import ANNOTATION_CONFIG_DIGEST, WORKLOAD_READY
 from domain_operator.observed import Observed
 from domain_operator.plan.acceptance import accept
+from domain_operator.plan.attempts import ANNOTATION_KEY
 from domain_operator.plan.binding import DB_READY, Binding, bind, connection_env
 from domain_operator.plan.connection import is_outdated
 from domain_operator.plan.context import Context
 from domain_operator.plan.database import external_target, plan_database
 from domain_operator.plan.deletion import FINALIZER, plan_deletion
-from domain_operator.plan.migration import ANNOTATION_KEY, MIGRATION_SUCCEEDED, Migration, plan_migration
+from domain_operator.plan.migration import MIGRATION_SUCCEEDED, Migration, plan_migration
 from domain_operator.settings import DomainSettings
 from domain_operator.spec import Domain
 

@@ -33,7 +33,7 @@ from ameide_shared.workload import JobPhase, JobState, job_state
 from domain_operator.plan import provisioner, sql
 from domain_operator.plan.binding import Binding
 from domain_operator.plan.context import Context
-from domain_operator.plan.migration import pods_are_behind
+from domain_operator.plan.told import pods_are_behind
 
 FINALIZER: Final = v.finalizer("Domain")
 _LOOK_AGAIN_SECONDS: Final = 10.0

@@ -31,7 +31,6 @@ from ameide_shared.kube.resources import (
 )
 from ameide_shared.observing import Reader
 from ameide_shared.reconcile import PlannedKind
-from ameide_shared.registry import RegistryClient
 from ameide_shared.snapshot import Snapshot
 from domain_operator.assumed import assumed
 from domain_operator.observe import OPTIONAL_APIS, Observer
@@ -94,8 +93,7 @@ def start(settings: DomainSettings, connection: Connection) -> tuple[Runtime, Pl
     wiring = DomainWiring("domain", OPERATOR)
     runtime = Runtime(OPERATOR, DOMAIN, watches(wiring), settings, connection)
     check = settings.images.registry_check
-    registry = RegistryClient(check) if check.enabled else None
-    reader = Reader(runtime.client, runtime.cache, runtime.discovery, OPTIONAL_APIS, registry)
+    reader = Reader(runtime.client, runtime.cache, runtime.discovery, OPTIONAL_APIS, check)
     past = Past(runtime.client, runtime.cache, OPERATOR)
     wiring.observer = Observer(reader, past)
     wiring.by_namespace = Index(runtime.cache, DOMAIN, namespace_of)

@@ -22,6 +22,7 @@ LABELS: Final[Mapping[str, str]] = {
     "kind": "Kubernetes kind",
     "method": "what was asked: `get`, `list`, `create`, `apply`, `update`, `patch`, `delete`",
     "name": "as `controller`",
+    "python": "version of the Python that runs it",
     "ready": "`true` or `false`",
     "resource": "the resource asked for, such as `deployments`",
     "result": "of reconciles: `success`, `requeue_after`, `error`; of comparisons: `agreed`, `repaired`, `behind`, "
@@ -30,6 +31,7 @@ LABELS: Final[Mapping[str, str]] = {
     "status": "`True`, `False` or `Unknown`",
     "tenant_id": "the tenant; beyond 200 of them `(other)`",
     "verb": "as `method`",
+    "version": "the operator's: the release's, or the package's where it is no image of a release",
     "violation": "whether `PolicyViolation` is True",
 }
 
@@ -82,8 +84,8 @@ def page(table: Callable[[tuple[str, ...], Sequence[tuple[str, ...]]], str]) -> 
     return f"""# Metrics
 
 Every operator serves them at `/metrics` on its port 8080, in Prometheus' text format. Names that other controllers
-have, too, are the same as theirs, so that existing dashboards fit. Labels hold kinds, verbs, codes and tenants, never
-names of objects. A histogram has `…_bucket` (with the label `le`), `…_sum` and `…_count`.
+have, too, are the same as theirs, so that existing dashboards fit. Labels hold kinds, verbs, codes, versions and
+tenants, never names of objects. A histogram has `…_bucket` (with the label `le`), `…_sum` and `…_count`.
 
 The chart's alerts and its dashboard stand on them; [runbooks](../runbooks/README.md) say what to do. Prometheus adds
 `job`, which the chart's monitors set to `<kind>-operator`, `namespace` and `pod`.

@@ -15,7 +15,8 @@ for operator in domain process agent uisurface; do
     --file "operators/$operator-operator/Dockerfile.release" .
   docker image inspect --format "$image: {{.Size}} bytes" "$image"
   # As it runs in a cluster: no root, no capabilities, a read-only root.
-  docker run --rm --read-only --cap-drop=ALL "$image" --version
+  told=$(docker run --rm --read-only --cap-drop=ALL "$image" --version)
+  [[ $told == "$operator-operator, version $tag" ]] || { echo "$image says that it is $told" >&2; exit 1; }
   kind load docker-image --name "$cluster" "$image"
   values+=(--set "operators.$operator.image.tag=$tag")
 done

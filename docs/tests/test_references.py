@@ -25,6 +25,7 @@ def test_metrics_are_those_that_are_served() -> None:
     own.audit_found("Domain", "missed_deletion")
     own.watch_event("Domain")
     own.event("created")
+    own.built("1.4.0", "3.13.5")
     own.conditions(1, "Domain", [{"type": "Ready", "status": "True"}])
     told = {family.name: family for family in metrics.families()[0]}
     served = {}

@@ -74,6 +74,8 @@ def faults(image: ReleaseImage) -> list[str]:
     for key, value in image.labels.items():
         if labels.get(f"org.opencontainers.image.{key}") != value:
             found.append(f"label {key} is {labels.get(f'org.opencontainers.image.{key}')!r}, not {value!r}")
+    if f"AMEIDE_VERSION={image.labels['version']}" not in (config.get("Env") or ()):
+        found.append(f"it does not tell its version {image.labels['version']} to the program")
     programs = {Path(file).name for file in files if "/bin/" in file or "/sbin/" in file}
     if forbidden := sorted(programs & _FORBIDDEN):
         found.append(f"it holds {', '.join(forbidden)}")

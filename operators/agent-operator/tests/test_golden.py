@@ -105,6 +105,16 @@ def test_grants_count_as_published_only_if_nothing_kept_the_service_from_being_t
     assert (told["grants"]["published"], told["grants"]["tenant"]) == (call.arguments["digest"], "t123")
 
 
+def test_check_tells_all_that_settings_forbid_at_once() -> None:
+    """What only the cluster can tell is for the status alone."""
+    assert sorted(GOLDEN.checked("refused-several")) == [
+        ("spec.image", "ImageNotAllowed"),
+        ("spec.image", "ImageNotAllowed"),
+        ("spec.security.networkProfile", "InvalidSpec"),
+        ("spec.tools.allowed[0]", "PolicyViolation"),
+    ]
+
+
 def test_every_reason_of_a_condition_is_reached_by_a_case() -> None:
     """Exempt is what only Events bear or failures of writing and calling say, and what has a test of its own."""
     named = reasons_named_in(agent_operator, acceptance, children, rollout, status, tenancy)

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from domain_support import Domains
+from domain_support import SUBJECT, Domains
 
 from ameide_dev.client import KubeClient
 from ameide_dev.platform import Platform
-from ameide_dev.testing.subject import OWN
+from ameide_dev.testing.subject import OWN, metric
 from ameide_shared.cli import program
 from ameide_shared.kube.resources import DOMAIN
 from domain_operator.main import DEFINITION, main
@@ -220,3 +220,15 @@ def test_explain_makes_do_with_few_rights(run: Run, chart: Platform, alone: Doma
     told = json.loads(result.stdout)
     assert (result.exit_code, told["reason"], told["operator"]["running"]) == (1, "NotSeen", None)
     assert "children could not be read" in told["advice"][-1]
+
+
+# --- run --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_release_says_which_one_it_is(chart: Platform, tmp_path: Path) -> None:
+    """In its first log line and in its metrics, as its image has told it."""
+    with SUBJECT.process(chart, tmp_path, "own-nothing", AMEIDE_VERSION="1.4.0-rc.1") as process:
+        assert metric(process, "ameide_build_info", controller="domain", version="1.4.0-rc.1") == 1
+        first = json.loads(next(line for line in process.logs.splitlines() if line.startswith("{")))
+    told = {key: first[key] for key in ("message", "operator", "version")}
+    assert told == {"message": "starting", "operator": "domain-operator", "version": "1.4.0-rc.1"}

@@ -209,6 +209,24 @@ def test_check_without_policies_knows_only_the_schema() -> None:
     assert [finding["object"] for finding in findings] == ["Domain shop/misspelt"] * 2
 
 
+def test_check_and_status_tell_the_same_at_once() -> None:
+    """Who mends what the check names has mended what the operator would refuse, and the other way round."""
+    refused = {"AMEIDE_IMAGES__ALLOWED": "registry.example", "AMEIDE_IMAGES__REQUIRE_DIGEST": "true"}
+    spec = {"image": "ghcr.io/a/b:1", "security": {"networkProfile": "nonesuch"}}
+    manifest = {"apiVersion": "ameide.io/v1", "kind": "Domain", "metadata": {"name": "orders"}, "spec": spec}
+    text = yaml.safe_dump(manifest)
+    findings = json.loads(run("check", "-f", "-", "-o", "json", text=text, **refused).stdout)["findings"]
+    assert [(found["field"], found["reason"]) for found in findings] == [
+        ("spec.image", "ImageNotAllowed"),
+        ("spec.image", "ImageNotAllowed"),
+        ("spec.security.networkProfile", "InvalidSpec"),
+    ]
+    told = run("render", "-f", "-", text=text, **refused).stderr
+    for found in findings:
+        assert f"{found['field']}: {found['message']}" in told
+        assert found["remedy"] in told
+
+
 def test_check_takes_settings_from_a_file(tmp_path: Path) -> None:
     settings = tmp_path / "settings.yaml"
     settings.write_text("images: {requireDigest: true}\n")

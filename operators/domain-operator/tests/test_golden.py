@@ -34,6 +34,15 @@ def test_transition_times_move_only_with_the_status(name: str) -> None:
     check_transitions(GOLDEN.load(name))
 
 
+def test_check_tells_all_that_settings_forbid_at_once() -> None:
+    """What only the cluster can tell is for the status alone."""
+    assert sorted(GOLDEN.checked("refused-several")) == [
+        ("spec.db.migrationJobImage", "ImageNotAllowed"),
+        ("spec.db.migrationJobImage", "ImageNotAllowed"),
+        ("spec.security.networkProfile", "InvalidSpec"),
+    ]
+
+
 def test_every_reason_of_a_condition_is_reached_by_a_case() -> None:
     """Reasons that only Events bear, or resources with a definition, are the exception."""
     named = reasons_named_in(domain_operator, acceptance, rollout, status, tenancy)

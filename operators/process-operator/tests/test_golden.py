@@ -107,6 +107,16 @@ def test_what_temporal_refuses_while_a_process_goes_is_told_with_the_deadline(na
     assert blocker(denied, away)["reason"] == "ApplyFailed"
 
 
+def test_check_tells_all_that_settings_forbid_at_once() -> None:
+    """What only the cluster can tell is for the status alone."""
+    assert sorted(GOLDEN.checked("refused-several")) == [
+        ("spec.definitionRef.tenantId", "TenantMismatch"),
+        ("spec.image", "ImageNotAllowed"),
+        ("spec.image", "ImageNotAllowed"),
+        ("spec.temporal.connection", "TemporalConnectionUnknown"),
+    ]
+
+
 def test_every_reason_of_a_condition_is_reached_by_a_case() -> None:
     """Exempt is what only Events bear or failures of writing say, what has a test of its own, and a text for typing."""
     named = reasons_named_in(process_operator, acceptance, rollout, status, tenancy)

@@ -22,6 +22,7 @@ from ameide_shared.status import (
     conditions_of,
     dated,
     failure_stage,
+    joined,
     parse_time,
     paused_condition,
     shorten,
@@ -207,3 +208,24 @@ def merge_patched(target: Any, patch: Any) -> Any:
         else:
             result[key] = merge_patched(result.get(key), value)
     return result
+
+
+def test_what_fits_together_is_joined_whole_and_once() -> None:
+    assert joined(["a: one", "", "b: two", "a: one"]) == "a: one; b: two"
+    assert joined([]) == ""
+
+
+def test_short_texts_leave_their_room_to_the_long_ones() -> None:
+    text = joined(["x" * 50, "short", "y" * 50], 61)
+    assert text == f"{'x' * 25}…; short; {'y' * 25}…"
+
+
+@given(st.lists(st.text("abc", min_size=1, max_size=300), min_size=1, max_size=8), st.integers(100, 400))
+def test_joined_texts_keep_the_limit_and_each_is_heard(texts: list[str], limit: int) -> None:
+    text = joined(texts, limit)
+    parts = text.split("; ")
+    assert len(text) <= limit
+    assert len(parts) == len(set(texts))
+    share = limit // len(parts) - 2
+    for part, whole in zip(parts, dict.fromkeys(texts), strict=True):
+        assert part == whole or (part.endswith("…") and whole.startswith(part[:-1]) and len(part) >= share)

@@ -139,6 +139,16 @@ def test_a_secret_of_somebody_else_is_told_where_the_login_stands() -> None:
     assert conditions["AuthConfigured"] in [(each["reason"], each["message"]) for each in told["conditions"]]
 
 
+def test_check_tells_all_that_settings_forbid_at_once() -> None:
+    """What only the cluster can tell is for the status alone."""
+    assert sorted(GOLDEN.checked("refused-several")) == [
+        ("spec.auth.connection", "KeycloakConnectionUnknown"),
+        ("spec.host", "HostNotPermitted"),
+        ("spec.image", "ImageNotAllowed"),
+        ("spec.security.networkProfile", "InvalidSpec"),
+    ]
+
+
 def test_every_reason_of_a_condition_is_reached_by_a_case() -> None:
     """Exempt is what only Events bear or failures of writing and calling say."""
     named = reasons_named_in(uisurface_operator, acceptance, dependencies, rollout, status, tenancy)

@@ -33,9 +33,11 @@ from ameide_dev.testing.resources import merged
 from ameide_dev.testing.world import NOW, Case, Own, World, annotations_of, nothing_of_its_own, title
 from ameide_shared import vocabulary as v
 from ameide_shared.cli import Definition
+from ameide_shared.cli.check import judge
 from ameide_shared.imagepolicy import ImageInfo
 from ameide_shared.kube.differ import differences
 from ameide_shared.kube.fieldset import field_set_digest
+from ameide_shared.kube.resources import key_of
 from ameide_shared.observed import ImageCheck
 from ameide_shared.plan import Action, Ensure, EnsureSecret, FromSecret, Generated, Plan, Text
 from ameide_shared.reasons import Reason
@@ -74,6 +76,20 @@ class Golden:
         case = self.load(name)
         compare(self.root / name / "out.yaml", as_yaml(plan_as_data(case.plan(), case.objects)))
         compare(self.root / name / "status.yaml", as_yaml(case.status()))
+
+    def checked(self, name: str) -> list[tuple[str, str]]:
+        """(field, reason) of what the subcommand `check` has against a case, of whose cluster it sees no namespace's
+        objects; each finding must be told by the status, too, as far as its messages go.
+        """
+        case = self.load(name)
+        around = [found for found in case.objects if not key_of(found).namespace]
+        text = yaml.safe_dump(json.loads(json.dumps(case.resource)))
+        findings = judge(self.definition, [(name, text)], case.settings, case.now, around).findings
+        told = " ".join(condition["message"] for condition in case.status()["conditions"])
+        for problem in (judged.finding.problem for judged in findings):
+            assert problem.message in told, f"the status does not say: {problem}"
+            assert problem.remedy in told, f"the status has no remedy: {problem}"
+        return [(judged.finding.problem.field, judged.reason) for judged in findings]
 
     def check_purpose(self, name: str) -> None:
         """Assert that a case says in its first line what it is for."""

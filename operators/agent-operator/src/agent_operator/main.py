@@ -47,7 +47,6 @@ from ameide_shared.kube.resources import (
 )
 from ameide_shared.observing import Reader
 from ameide_shared.reconcile import PlannedKind
-from ameide_shared.registry import RegistryClient
 from ameide_shared.tenancy import tenant_of
 from ameide_shared.transformation.client import TransformationClient
 from ameide_shared.transformation.watcher import DefinitionWatcher
@@ -102,8 +101,7 @@ def start(settings: AgentSettings, connection: Connection) -> tuple[Runtime, Pla
     wiring = AgentWiring("agent", OPERATOR)
     runtime = Runtime(OPERATOR, AGENT, watches(wiring), settings, connection)
     check = settings.images.registry_check
-    registry = RegistryClient(check) if check.enabled else None
-    reader = Reader(runtime.client, runtime.cache, runtime.discovery, OPTIONAL_APIS, registry)
+    reader = Reader(runtime.client, runtime.cache, runtime.discovery, OPTIONAL_APIS, check)
 
     def wake(users: Iterable[ObjectKey]) -> None:
         for key in users:

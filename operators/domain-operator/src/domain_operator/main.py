@@ -31,12 +31,13 @@ from ameide_shared.kube.resources import (
 )
 from ameide_shared.observing import Reader
 from ameide_shared.reconcile import PlannedKind
-from ameide_shared.registry import RegistryClient
 from ameide_shared.snapshot import Snapshot
 from domain_operator.assumed import assumed
 from domain_operator.observe import OPTIONAL_APIS, Observer
 from domain_operator.observed import Observed
+from domain_operator.past import Past
 from domain_operator.plan import plan
+from domain_operator.plan.migration import LOOK
 from domain_operator.settings import DomainSettings
 from domain_operator.spec import Domain
 from domain_operator.status import status
@@ -92,12 +93,12 @@ def start(settings: DomainSettings, connection: Connection) -> tuple[Runtime, Pl
     wiring = DomainWiring("domain", OPERATOR)
     runtime = Runtime(OPERATOR, DOMAIN, watches(wiring), settings, connection)
     check = settings.images.registry_check
-    registry = RegistryClient(check) if check.enabled else None
-    reader = Reader(runtime.client, runtime.cache, runtime.discovery, OPTIONAL_APIS, registry)
-    wiring.observer = Observer(reader)
+    reader = Reader(runtime.client, runtime.cache, runtime.discovery, OPTIONAL_APIS, check)
+    past = Past(runtime.client, runtime.cache, OPERATOR)
+    wiring.observer = Observer(reader, past)
     wiring.by_namespace = Index(runtime.cache, DOMAIN, namespace_of)
     runtime.cache.subscribe(DOMAIN, _wake_rivals(runtime, wiring))
-    return runtime, PlannedKind(DOMAIN, wiring.observer.observe, plan, status, settings)
+    return runtime, PlannedKind(DOMAIN, wiring.observer.observe, plan, status, settings, {LOOK: past.look})
 
 
 def _wake_rivals(runtime: Runtime, wiring: DomainWiring) -> Callable[[Manifest | None, Manifest | None], None]:

@@ -7,7 +7,6 @@ ServiceAccount of somebody else that the spec names, the end of a migration's lo
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 
 from ameide_shared.builders.identity import Primitive
 from ameide_shared.kube.errors import ApiError
@@ -33,6 +32,8 @@ from ameide_shared.snapshot import Snapshot
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.workload import JobPhase, job_state
 from domain_operator.observed import Observed
+from domain_operator.past import Past
+from domain_operator.plan.binding import cluster_key, wanted_names
 from domain_operator.plan.claims import ANNOTATION_CLUSTER, ANNOTATION_DATABASE, ANNOTATION_ROLE
 from domain_operator.spec import Domain
 
@@ -44,17 +45,12 @@ _CREDENTIALS = ("password", "uri", "jdbc-uri")
 """Keys of a connection Secret whose values must not be seen."""
 
 
-def cluster_key(db: Mapping[str, object], namespace: str) -> ObjectKey:
-    """The Cluster that a raw `spec.db` refers to."""
-    where, _, name = str(db.get("clusterRef", "")).rpartition("/")
-    return ObjectKey(where or namespace, name)
-
-
 class Observer:
     """Gathers an Observed. Keeps indexes over Domains and CloudNativePG objects, and short memories of single reads."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, past: Past) -> None:
         self._reader = reader
+        self._past = past
         cache = reader.cache
         self._logs: dict[str, str] = {}  # by uid of the Job: a finished Job's log does not change
         self.domains_by_cluster = Index(cache, DOMAIN, _cluster_of_domain)
@@ -78,7 +74,8 @@ class Observer:
             self._claims(domain, manifest, objects)
         snapshot = Snapshot(objects)
         logs = await self._job_logs(Observed(snapshot), manifest)
-        return Observed(snapshot, apis, await self._reader.image(domain.spec.image), logs)
+        known = self._past.is_known(manifest)
+        return Observed(snapshot, apis, await self._reader.image(domain.spec.image), logs, known)
 
     def _claims(self, domain: Domain, manifest: Manifest, objects: list[Manifest]) -> None:
         """The Cluster, and whoever else wants something of it that we want."""
@@ -158,15 +155,8 @@ def _cluster_of_domain(domain: Manifest) -> list[tuple[object, ...]]:
     db = (domain.get("spec") or {}).get("db")
     if not db:
         return []
-    metadata = domain["metadata"]
-    cluster = cluster_key(db, metadata["namespace"])
-    role = db.get("role") or metadata["name"]
-    return [
-        (cluster,),
-        (cluster, "database", db.get("database") or metadata["name"]),
-        (cluster, "role", role),
-        (cluster, "role", f"{role}_owner"),
-    ]
+    cluster = cluster_key(db, domain["metadata"]["namespace"])
+    return [(cluster,), *((cluster, *name) for name in wanted_names(domain))]
 
 
 def _cluster_of_cnpg(manifest: Manifest) -> list[tuple[ObjectKey, str]]:

@@ -21,6 +21,7 @@ from ameide_shared.spec import (
     Rollout,
     StatusModel,
     Timestamp,
+    fixed,
     list_map,
     matching,
     not_matching,
@@ -219,51 +220,14 @@ def _deletes_only_its_own(db: Database) -> bool:
     return not (db.provisioning == "None" and db.deletion_policy == "Delete")
 
 
-_MOVE: Final = "to move the data, create a Domain of another name and migrate it"
-
-
-@transition_rule(
+fixed(
     Database,
-    cel="self.clusterRef == oldSelf.clusterRef",
-    message="clusterRef cannot change",
-    remedy=f"set it back; {_MOVE}",
-    field=".clusterRef",
+    "clusterRef",
+    "schema",
+    "database",
+    "role",
+    instead="to move the data, create a Domain of another name and migrate it",
 )
-def _cluster_is_fixed(db: Database, old: Database) -> bool:
-    return db.cluster_ref == old.cluster_ref
-
-
-@transition_rule(
-    Database,
-    cel="self.schema == oldSelf.schema",
-    message="schema cannot change",
-    remedy=f"set it back; {_MOVE}",
-    field=".schema",
-)
-def _schema_is_fixed(db: Database, old: Database) -> bool:
-    return db.schema_name == old.schema_name
-
-
-@transition_rule(
-    Database,
-    cel="has(self.database) == has(oldSelf.database) && (!has(self.database) || self.database == oldSelf.database)",
-    message="database cannot change, appear or go away",
-    remedy=f"set it back to what it was, or leave it out if it was; {_MOVE}",
-    field=".database",
-)
-def _database_is_fixed(db: Database, old: Database) -> bool:
-    return db.database == old.database
-
-
-@transition_rule(
-    Database,
-    cel="has(self.role) == has(oldSelf.role) && (!has(self.role) || self.role == oldSelf.role)",
-    message="role cannot change, appear or go away",
-    remedy=f"set it back to what it was, or leave it out if it was; {_MOVE}",
-    field=".role",
-)
-def _role_is_fixed(db: Database, old: Database) -> bool:
-    return db.role == old.role
 
 
 class DomainSpec(CommonSpec):

@@ -38,7 +38,6 @@ from ameide_shared.kube.resources import (
 )
 from ameide_shared.observing import Reader
 from ameide_shared.reconcile import PlannedKind
-from ameide_shared.registry import RegistryClient
 from ameide_shared.transformation.client import TransformationClient
 from ameide_shared.transformation.watcher import DefinitionWatcher
 from process_operator.assumed import assumed
@@ -101,8 +100,7 @@ def start(settings: ProcessSettings, connection: Connection) -> tuple[Runtime, P
     wiring = ProcessWiring("process", OPERATOR)
     runtime = Runtime(OPERATOR, PROCESS, watches(wiring), settings, connection)
     check = settings.images.registry_check
-    registry = RegistryClient(check) if check.enabled else None
-    reader = Reader(runtime.client, runtime.cache, runtime.discovery, OPTIONAL_APIS, registry)
+    reader = Reader(runtime.client, runtime.cache, runtime.discovery, OPTIONAL_APIS, check)
 
     def wake(users: Iterable[ObjectKey]) -> None:
         for key in users:

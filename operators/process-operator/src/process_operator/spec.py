@@ -22,11 +22,11 @@ from ameide_shared.spec import (
     RolloutBase,
     StatusModel,
     Timestamp,
+    fixed,
     list_map,
     matching,
     not_matching,
     rule,
-    transition_rule,
 )
 from ameide_shared.spec.references import DefinitionId, DefinitionVersion, Reference, ReferenceChecksum, TenantId
 from ameide_shared.spec.rules import every_key
@@ -109,29 +109,12 @@ class Temporal(Model):
     ] = Field(default="default", description="Temporal server, by its name in the operator's settings.")
 
 
-_MOVE: Final = "set it back; workflows cannot move, so create a Process of another name beside this one"
-
-
-@transition_rule(
+fixed(
     Temporal,
-    cel="self.__namespace__ == oldSelf.__namespace__",
-    message="namespace cannot change",
-    remedy=_MOVE,
-    field=".namespace",
+    "namespace",
+    "taskQueue",
+    instead="workflows cannot move, so create a Process of another name beside this one",
 )
-def _namespace_is_fixed(temporal: Temporal, old: Temporal) -> bool:
-    return temporal.namespace == old.namespace
-
-
-@transition_rule(
-    Temporal,
-    cel="self.taskQueue == oldSelf.taskQueue",
-    message="taskQueue cannot change",
-    remedy=_MOVE,
-    field=".taskQueue",
-)
-def _queue_is_fixed(temporal: Temporal, old: Temporal) -> bool:
-    return temporal.task_queue == old.task_queue
 
 
 class Dependency(Model):

@@ -93,6 +93,9 @@ class Metrics:
         self._k8s_events = Counter(
             "ameide_events", "Kubernetes Events by what became of them.", ["result"], registry=reg
         )
+        self._build = Gauge(
+            "ameide_build_info", "Always 1: which build this is.", ["controller", "version", "python"], registry=reg
+        )
         self._conditions = _Conditions()
         reg.register(self._conditions)
         reg.register(_Process())
@@ -102,6 +105,10 @@ class Metrics:
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+    def built(self, version: str, python: str) -> None:
+        """Which version of the operator runs on which Python."""
+        self._build.labels(self.controller, version, python).set(1)
 
     # --- observers --------------------------------------------------------------------------------------------------
 

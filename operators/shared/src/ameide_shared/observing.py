@@ -32,6 +32,7 @@ from ameide_shared.observed import ImageCheck
 from ameide_shared.reasons import Reason
 from ameide_shared.redact import scrub_pod
 from ameide_shared.registry import ImageNotFound, RegistryClient, RegistryError
+from ameide_shared.settings import RegistryCheckSettings
 from ameide_shared.snapshot import Snapshot
 
 FOREIGN_SECONDS = 9.0
@@ -40,7 +41,7 @@ _REMEMBERED = 4096
 
 
 class Reader:
-    """Reads for one kind. `optional` are the APIs that may be absent."""
+    """Reads for one kind. `optional` are the APIs that may be absent, `check` whether and how to ask registries."""
 
     def __init__(
         self,
@@ -48,13 +49,13 @@ class Reader:
         cache: Cache,
         discovery: Discovery,
         optional: Iterable[ResourceType],
-        registry: RegistryClient | None = None,
+        check: RegistryCheckSettings,
     ) -> None:
         self.client = client
         self.cache = cache
         self.discovery = discovery
         self._optional = tuple(optional)
-        self._registry = registry
+        self._registry = RegistryClient(check) if check.enabled else None
         self._foreign: dict[tuple[ResourceType, ObjectKey], tuple[float, Manifest | None]] = {}
 
     def apis(self) -> frozenset[ResourceType]:

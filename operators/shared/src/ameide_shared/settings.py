@@ -33,6 +33,8 @@ _SERVICE_VARIABLE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w
 PREFIX = "AMEIDE_"
 DELIMITER = "__"
 FILE_VARIABLE = "AMEIDE_SETTINGS_FILE"
+VERSION_VARIABLE = "AMEIDE_VERSION"
+"""Which release an image is of, see `version`; no setting."""
 
 
 class SettingsError(ValueError):
@@ -257,7 +259,7 @@ def describe(settings_cls: type[OperatorSettings]) -> list[Setting]:
 
 def unknown_variables(settings_cls: type[OperatorSettings], environ: Mapping[str, str] | None = None) -> list[str]:
     """`AMEIDE_*` variables that no setting reads: most likely typing errors, worth a warning."""
-    known = {setting.env for setting in describe(settings_cls)} | {FILE_VARIABLE}
+    known = {setting.env for setting in describe(settings_cls)} | {FILE_VARIABLE, VERSION_VARIABLE}
     groups = {env.rsplit(DELIMITER, depth)[0] for env in known for depth in range(1, env.count(DELIMITER) + 1)}
     tables = tuple(s.env + DELIMITER for s in describe(settings_cls) if s.type.startswith("table"))
     names = (name.upper() for name in (os.environ if environ is None else environ))

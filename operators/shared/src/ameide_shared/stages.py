@@ -6,6 +6,8 @@ Status is a fold over them: the first stage that is not done is the blocker.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -42,11 +44,17 @@ class Stage:
     remedy: str = ""
     retry_at: datetime | None = None
     problems: tuple[Problem, ...] = ()  # what `message` sums up, field by field, where it is more than one thing
+    parts: tuple[Stage, ...] = ()  # the verdicts that it sums up, where they are more than one
     degraded: bool = False  # done, or working on it, but less than asked for is being served
 
     @property
     def done(self) -> bool:
         return self.state is State.DONE
+
+    @property
+    def reasons(self) -> frozenset[Reason]:
+        """Its reason, and those of the verdicts that it sums up."""
+        return frozenset((self.reason, *(part.reason for part in self.parts)))
 
 
 def done(condition: str, reason: Reason, message: str = "", *, degraded: bool = False) -> Stage:
@@ -58,6 +66,11 @@ def blocked(condition: str, by: Stage) -> Stage:
     """A stage that cannot be judged before an earlier one is done."""
     what = by.condition or by.reason.value
     return Stage(condition, State.BLOCKED, Reason.Blocked, f"waits for {what}: {by.message}")
+
+
+def awaits(stages: Iterable[Stage], reasons: AbstractSet[Reason]) -> bool:
+    """Whether one of these reasons is among those that keep stages from being done."""
+    return any(not stage.done and not reasons.isdisjoint(stage.reasons) for stage in stages)
 
 
 def first_blocker(stages: tuple[Stage, ...]) -> Stage | None:

@@ -25,7 +25,7 @@ _READY_TYPES: Mapping[str, tuple[str, ...]] = {
     "WorkerDeployment": ("Ready",),
 }
 """Condition types that must be True, where present, for a child to count as ready."""
-_MESSAGE_LIMIT = 1024
+MESSAGE_LIMIT = 1024
 """Characters kept of a condition's message; the API allows 32,768, people read one line."""
 
 
@@ -49,9 +49,19 @@ def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
-def shorten(text: str, limit: int = _MESSAGE_LIMIT) -> str:
+def shorten(text: str, limit: int = MESSAGE_LIMIT) -> str:
     """At most `limit` characters, the cut marked by an ellipsis."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def joined(texts: Iterable[str], limit: int = MESSAGE_LIMIT) -> str:
+    """Texts as one of at most `limit` characters: where they are longer, each is heard for its share of them."""
+    wanted = list(dict.fromkeys(text for text in texts if text))
+    room, cut = limit - 2 * max(len(wanted) - 1, 0), {}
+    for left, text in zip(range(len(wanted), 0, -1), sorted(wanted, key=len), strict=True):
+        cut[text] = shorten(text, max(room // left, 1))  # what the short ones do not need, the long ones have
+        room -= len(cut[text])
+    return "; ".join(cut[text] for text in wanted)
 
 
 def failure_stage(failure: Failure, now: datetime) -> Stage:
@@ -177,7 +187,7 @@ def blocker_of(stages: Sequence[Stage], previous: Mapping[str, Any] | None, now:
         "reason": stage.reason.value,
         "object": stage.object,
         "message": shorten(stage.message),
-        "remedy": stage.remedy,
+        "remedy": shorten(stage.remedy),
         "since": before["since"] if same and before.get("since") else stamp(now),
         "retryAt": stamp(stage.retry_at) if stage.retry_at else "",
     }

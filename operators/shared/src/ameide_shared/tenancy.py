@@ -102,8 +102,8 @@ def tenant_problem(
         return Problem(
             Reason.TenantMismatch,
             f"Namespace {namespace_name}",
-            f"spec.definitionRef.tenantId is {tenant_id!r}, but Namespace {namespace_name} belongs to tenant "
-            f"{labelled!r} by its label {names.LABEL_TENANT}",
+            f"spec.definitionRef.tenantId: {tenant_id!r} is not the tenant of Namespace {namespace_name}, which "
+            f"belongs to {labelled!r} by its label {names.LABEL_TENANT}",
             f"set the field to {labelled!r}, or move the resource to a namespace of tenant {tenant_id!r}",
         )
     return None

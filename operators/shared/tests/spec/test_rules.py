@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 from ameide_shared.crd import schema_of
 from ameide_shared.spec.model import Model
 from ameide_shared.spec.problems import rule_problems
-from ameide_shared.spec.rules import matching, rule, rules_of, transition_rule
+from ameide_shared.spec.rules import fixed, matching, rule, rules_of, transition_rule
 from ameide_shared.spec.types import Lenient, list_map
 
 
@@ -111,3 +111,39 @@ def test_null_is_the_same_as_absent() -> None:
     assert car(wheels=None, spare=None) == car()
     with pytest.raises(ValidationError, match="unknown"):
         car(unknown=None)
+
+
+class Lot(Model):
+    namespace: str = Field(description="n")
+    owner: str | None = Field(default=None, description="o")
+    cars: int = Field(default=0, description="c")
+
+
+fixed(Lot, "namespace", "owner", instead="make another lot")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wrong"),
+    [
+        ({"namespace": "a", "owner": "b"}, {"namespace": "a", "owner": "b", "cars": 3}, []),
+        ({"namespace": "a"}, {"namespace": "a", "cars": 3}, []),
+        ({"namespace": "a"}, {"namespace": "b"}, ["namespace"]),
+        ({"namespace": "a", "owner": "b"}, {"namespace": "a", "owner": "c"}, ["owner"]),
+        ({"namespace": "a", "owner": "b"}, {"namespace": "a"}, ["owner"]),
+        ({"namespace": "a"}, {"namespace": "a", "owner": "b"}, ["owner"]),
+    ],
+)
+def test_what_is_fixed_neither_changes_nor_comes_nor_goes(
+    before: dict[str, object], after: dict[str, object], wrong: list[str]
+) -> None:
+    found = rule_problems(Lot.model_validate(after), Lot.model_validate(before))
+    assert [problem.field for problem in found] == wrong
+    assert all("make another lot" in problem.remedy for problem in found)
+
+
+def test_what_is_fixed_is_said_in_cel_for_absence_too() -> None:
+    """Transition rules are skipped where the old value is missing; and `namespace` is a word of CEL."""
+    assert [entry.cel for entry in rules_of(Lot)] == [
+        "self.__namespace__ == oldSelf.__namespace__",
+        "has(self.owner) == has(oldSelf.owner) && (!has(self.owner) || self.owner == oldSelf.owner)",
+    ]

@@ -36,7 +36,6 @@ from ameide_shared.kube.resources import (
 )
 from ameide_shared.observing import Reader
 from ameide_shared.reconcile import PlannedKind
-from ameide_shared.registry import RegistryClient
 from uisurface_operator.assumed import assumed
 from uisurface_operator.documents import observed
 from uisurface_operator.hands import Hands
@@ -92,8 +91,7 @@ def start(settings: UISurfaceSettings, connection: Connection) -> tuple[Runtime,
     wiring = SurfaceWiring("uisurface", OPERATOR)
     runtime = Runtime(OPERATOR, UI_SURFACE, watches(wiring), settings, connection)
     check = settings.images.registry_check
-    registry = RegistryClient(check) if check.enabled else None
-    reader = Reader(runtime.client, runtime.cache, runtime.discovery, OPTIONAL_APIS, registry)
+    reader = Reader(runtime.client, runtime.cache, runtime.discovery, OPTIONAL_APIS, check)
 
     def wake(users: Collection[ObjectKey]) -> None:
         for key in users:

@@ -37,7 +37,7 @@ from agent_operator.plan.quarantine import emptied, refilled
 from agent_operator.policy.verdict import NeededCredential
 from agent_operator.settings import AgentSettings
 from agent_operator.spec import Agent, AgentSpec
-from ameide_shared.compile.acceptance import accept, refusal_of
+from ameide_shared.compile.acceptance import accept, behind, refusal_of
 from ameide_shared.compile.context import annotation, primitive_for
 from ameide_shared.kube.resources import HORIZONTAL_POD_AUTOSCALER, SCALED_OBJECT, Manifest
 from ameide_shared.plan import Plan
@@ -55,7 +55,7 @@ from ameide_shared.rollout import (
     workload_stage,
 )
 from ameide_shared.spec import InvalidSpec
-from ameide_shared.stages import Stage, blocked, first_blocker
+from ameide_shared.stages import Stage, awaits, blocked, first_blocker
 from ameide_shared.transformation.children import DEFINITION_RESOLVED
 from ameide_shared.vocabulary import ANNOTATION_REVISION, WORKLOAD_READY
 
@@ -124,7 +124,7 @@ def _plan(ctx: Context) -> Plan:
     scene = Scene(cast, rollout, resolution, main, main_grants, candidate, forbidden, cut_off, woken is not None)
     actions = children(ctx, scene, runtime)
     policy = policy_stage(ctx, wanted, running, cut_off=cut_off)
-    gates = (accepted, policy, *_behind(accepted, defined, secrets or blocked(SECRETS_READY, policy)))
+    gates = (accepted, policy, *behind(accepted, defined, secrets or blocked(SECRETS_READY, policy)))
     workload = workload_stage(pods, rollout.template, planned_replicas(pods, actions), first_blocker(gates))
     stages = (
         *gates,
@@ -149,9 +149,9 @@ def _plan(ctx: Context) -> Plan:
 
 def _look_again(ctx: Context, stages: Sequence[Stage], holder: Judged | None) -> float | None:
     """Seconds after which to look although no event may come."""
-    if any(stage.reason in _SEEN_BY_ASKING and not stage.done for stage in stages):
+    if awaits(stages, _SEEN_BY_ASKING):
         return ASK_AGAIN_SECONDS
-    if any(stage.reason is Reason.SecretsSyncing and not stage.done for stage in stages):
+    if awaits(stages, {Reason.SecretsSyncing}):
         return credentials.NOTICED_SECONDS
     # Whether somebody else's Secret was rotated no watch shows.
     theirs = any(needed.secret_name is not None for needed in _needed(holder))
@@ -163,11 +163,6 @@ def _grants(ctx: Context, held: Held | None, gates: tuple[Stage, ...]) -> Stage:
     if held is not None:
         return grants_stage(ctx, held)
     return blocked(GRANTS_READY, first_blocker(gates) or gates[0])
-
-
-def _behind(accepted: Stage, *stages: Stage) -> tuple[Stage, ...]:
-    """The stages, none of which can be judged for a resource that may not be compiled."""
-    return stages if accepted.done else tuple(blocked(stage.condition, accepted) for stage in stages)
 
 
 def _needed(judged: Judged | None) -> tuple[NeededCredential, ...]:

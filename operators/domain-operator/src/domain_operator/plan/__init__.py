@@ -32,18 +32,18 @@ from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate, Revision
 from ameide_shared.rollout import Workload, main_deployment, plan_rollout, planned_replicas, released, workload_stage
 from ameide_shared.spec import InvalidSpec
-from ameide_shared.stages import Stage, blocked, done, first_blocker
+from ameide_shared.stages import Stage, awaits, blocked, done, first_blocker
 from ameide_shared.tenancy import reference_problem
 from ameide_shared.vocabulary import ANNOTATION_CONFIG_DIGEST, WORKLOAD_READY
 from domain_operator.observed import Observed
 from domain_operator.plan.acceptance import accept
-from domain_operator.plan.binding import Binding, bind, connection_env
-from domain_operator.plan.claims import DB_READY
+from domain_operator.plan.attempts import ANNOTATION_KEY
+from domain_operator.plan.binding import DB_READY, Binding, bind, connection_env
 from domain_operator.plan.connection import is_outdated
 from domain_operator.plan.context import Context
 from domain_operator.plan.database import external_target, plan_database
 from domain_operator.plan.deletion import FINALIZER, plan_deletion
-from domain_operator.plan.migration import ANNOTATION_KEY, MIGRATION_SUCCEEDED, Migration, plan_migration
+from domain_operator.plan.migration import MIGRATION_SUCCEEDED, Migration, plan_migration
 from domain_operator.settings import DomainSettings
 from domain_operator.spec import Domain
 
@@ -126,7 +126,7 @@ def _plan(ctx: Context, binding: Binding | None) -> Plan:
         "canary": rollout.canary,
         "child": ctx.primitive.child_name,
     }
-    asked = any(stage.reason in _SEEN_BY_ASKING and not stage.done for stage in stages)
+    asked = awaits(stages, _SEEN_BY_ASKING)
     return Plan(tuple(actions), stages, ASK_AGAIN_SECONDS if asked else None, facts)
 
 

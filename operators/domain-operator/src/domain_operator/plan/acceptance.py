@@ -14,10 +14,10 @@ PROTO_VERSION_LABEL: Final = "io.ameide.proto.version"
 
 
 def accept(ctx: Context) -> Stage:
-    """Done, or the first reason for refusal with all messages of that reason."""
+    """Done, or all that forbids it."""
     migrator = ctx.spec.db.migration_job_image if ctx.spec.db is not None else None
     images = [("spec.db.migrationJobImage", migrator)] if migrator else []
-    return acceptance.accept(ctx, more_images=images, more=(lambda: _contract(ctx),))
+    return acceptance.accept(ctx, more_images=images, more=(_contract(ctx),))
 
 
 def _contract(ctx: Context) -> Stage | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ameide_shared.builders.identity import Primitive
-from ameide_shared.kube.resources import ObjectKey
+from ameide_shared.builders.identity import Primitive, foreign_name
+from ameide_shared.kube.resources import Manifest, ObjectKey
 from domain_operator.settings import DatabaseSettings
 from domain_operator.spec import Domain
 
+DB_READY: Final = "DBReady"
 PORT: Final = 5432
 
 # Keys of a connection Secret; CloudNativePG's own `<cluster>-app` Secrets have the same.
@@ -31,6 +33,23 @@ OPTIONAL_KEYS: Final = frozenset({"jdbc-uri"})
 """Keys that a Secret made by somebody else may lack."""
 
 
+Name = tuple[str, str]
+"""What a name is of (`database` or `role`), and the name in PostgreSQL."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignNames:
+    """Names of what is made in the Cluster's namespace; a role's password Secret has the name of its DatabaseRole."""
+
+    app: str
+    owner: str
+    database: str
+
+    @classmethod
+    def of(cls, primitive: Primitive) -> ForeignNames:
+        return cls(foreign_name(primitive, "-app"), foreign_name(primitive, "-owner"), foreign_name(primitive))
+
+
 @dataclass(frozen=True, slots=True)
 class Binding:
     """A Domain's database. `app_secret` and `owner_secret` are connection Secrets in the Domain's own namespace.
@@ -47,11 +66,17 @@ class Binding:
     app_secret: str
     owner_secret: str
     host: str
+    made: ForeignNames
 
     @property
     def provisioned(self) -> bool:
         """Whether the operator makes roles and schema, rather than being given a Secret."""
         return self.provisioning != "None"
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        """The names that it needs in PostgreSQL."""
+        return ("database", self.database), ("role", self.role), ("role", self.owner)
 
 
 def bind(primitive: Primitive, domain: Domain, settings: DatabaseSettings) -> Binding | None:
@@ -60,12 +85,15 @@ def bind(primitive: Primitive, domain: Domain, settings: DatabaseSettings) -> Bi
     if db is None:
         return None
     key = ObjectKey(*domain.cluster)
+    made = ForeignNames.of(primitive)
     host = f"{key.name}-rw.{key.namespace}.svc"
     if settings.cluster_domain:
         host = f"{host}.{settings.cluster_domain}"
     if db.provisioning == "None":
         secret = db.connection_secret_ref.name if db.connection_secret_ref else ""
-        return Binding("None", key, domain.database, db.schema_name, domain.role, domain.role, secret, secret, host)
+        return Binding(
+            "None", key, domain.database, db.schema_name, domain.role, domain.role, secret, secret, host, made
+        )
     return Binding(
         provisioning=db.provisioning,
         cluster=key,
@@ -76,7 +104,23 @@ def bind(primitive: Primitive, domain: Domain, settings: DatabaseSettings) -> Bi
         app_secret=f"{primitive.child_name}-db",
         owner_secret=f"{primitive.child_name}-db-owner",
         host=host,
+        made=made,
     )
+
+
+def cluster_key(db: Mapping[str, object], namespace: str) -> ObjectKey:
+    """The Cluster that a raw `spec.db` refers to."""
+    where, _, name = str(db.get("clusterRef", "")).rpartition("/")
+    return ObjectKey(where or namespace, name)
+
+
+def wanted_names(domain: Manifest) -> tuple[Name, ...]:
+    """The names in PostgreSQL that a Domain's raw `spec.db` asks for; none without one."""
+    db, name = (domain.get("spec") or {}).get("db"), domain["metadata"]["name"]
+    if not db:
+        return ()
+    role = db.get("role") or name
+    return ("database", db.get("database") or name), ("role", role), ("role", f"{role}_owner")
 
 
 def connection_env(binding: Binding, secret: str) -> list[dict[str, Any]]:

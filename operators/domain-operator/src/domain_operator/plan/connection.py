@@ -10,21 +10,20 @@ from ameide_shared.kube.resources import CNPG_DATABASE_ROLE, SECRET, Manifest
 from ameide_shared.plan import Action, EnsureSecret, FromSecret, SecretValue, Text
 from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage, State, done
-from domain_operator.plan.binding import PORT, Binding
-from domain_operator.plan.claims import DB_READY, Names
+from domain_operator.plan.binding import DB_READY, PORT, Binding
 from domain_operator.plan.context import Context
 
 ANNOTATION_SOURCE: Final = "ameide.io/source-version"
 """On connection Secrets: the resourceVersion of the password Secret that they were made from."""
 
 
-def connection_secrets(ctx: Context, binding: Binding, names: Names) -> tuple[list[Action], Stage]:
+def connection_secrets(ctx: Context, binding: Binding) -> tuple[list[Action], Stage]:
     """Connection Secrets in the Domain's namespace, renewed only when the database knows the new password."""
     actions: list[Action] = []
     waiting: Stage | None = None
     for secret, role, source in (
-        (binding.owner_secret, binding.owner, names.owner),
-        (binding.app_secret, binding.role, names.app),
+        (binding.owner_secret, binding.owner, binding.made.owner),
+        (binding.app_secret, binding.role, binding.made.app),
     ):
         password = ctx.observed.objects.get(SECRET, binding.cluster.namespace, source)
         version = password["metadata"]["resourceVersion"] if password is not None else ""
@@ -82,7 +81,7 @@ def _password_known(ctx: Context, binding: Binding, name: str, version: str) -> 
 
 def is_outdated(ctx: Context, binding: Binding, secret: Manifest) -> bool:
     """Whether the app's connection Secret differs from what is wanted: edited by somebody, or a password behind."""
-    source = Names.of(ctx, binding).app
+    source = binding.made.app
     wanted = {
         key: hashlib.sha256(value.encode()).hexdigest()
         for key, value in connection_values(binding, binding.role, source, ctx.settings.database.ssl_mode).items()

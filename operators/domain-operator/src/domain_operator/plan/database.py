@@ -1,7 +1,7 @@
 """The database of a Domain: what CloudNativePG is asked for, and when it is there.
 
 Two roles are made, because an owner bypasses row-level security: `<role>_owner` owns the schema and migrates it,
-`<role>` serves the app. `claims` and `freenames` say whether the names may be had, `connection` writes the Secrets that
+`<role>` serves the app. `names` and `freenames` say whether the names may be had, `connection` writes the Secrets that
 pods read.
 """
 
@@ -24,18 +24,13 @@ from ameide_shared.plan import Action, Ensure, EnsureSecret, Generated
 from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage, State, done
 from domain_operator.plan import provisioner
-from domain_operator.plan.binding import KEY_OF_VARIABLE, OPTIONAL_KEYS, Binding
-from domain_operator.plan.claims import (
-    ANNOTATION_CLUSTER,
-    ANNOTATION_DATABASE,
-    ANNOTATION_ROLE,
-    DB_READY,
-    Names,
-    refusal,
-)
+from domain_operator.plan.binding import DB_READY, KEY_OF_VARIABLE, OPTIONAL_KEYS, Binding
+from domain_operator.plan.claims import ANNOTATION_CLUSTER, ANNOTATION_DATABASE, ANNOTATION_ROLE, claims_on
+from domain_operator.plan.cluster import find_cluster, unready
 from domain_operator.plan.connection import connection_secrets
 from domain_operator.plan.context import Context
 from domain_operator.plan.freenames import names_are_free
+from domain_operator.plan.names import refusal
 
 RELOAD_LABEL: Final = {"cnpg.io/reload": "true"}
 
@@ -44,29 +39,32 @@ def plan_database(ctx: Context, binding: Binding) -> Part:
     """Everything between the spec and a connection Secret that works."""
     if not binding.provisioned:
         return Part(_given_secret(ctx, binding))
-    problem = refusal(ctx, binding)
+    cluster = find_cluster(ctx, binding)
+    if isinstance(cluster, Stage):
+        return Part(cluster)
+    claims = claims_on(ctx, binding)
+    problem = refusal(ctx, binding, cluster, claims) or unready(binding, cluster)
     if problem is not None:
         return Part(problem)
-    free = names_are_free(ctx, binding)
+    free = names_are_free(ctx, binding, cluster, claimed=any(claim.ours for claim in claims))
     if not free.stage.done:
         return free
-    names = Names.of(ctx, binding)
-    passwords = (*free.actions, *_password_secrets(ctx, binding, names))
+    passwords = (*free.actions, *_password_secrets(ctx, binding))
     if binding.provisioning == "Job":
-        part = provisioner.plan_provisioning(ctx, binding, names.app, names.owner)
+        part = provisioner.plan_provisioning(ctx, binding, cluster)
     else:
-        part = _cnpg_objects(ctx, binding, names)
+        part = _cnpg_objects(ctx, binding)
     actions: tuple[Action, ...] = (*passwords, *part.actions)
     if not part.stage.done:
         return Part(part.stage, actions)
-    secrets, stage = connection_secrets(ctx, binding, names)
+    secrets, stage = connection_secrets(ctx, binding)
     return Part(stage, (*actions, *secrets))
 
 
 # --- what CloudNativePG is asked for --------------------------------------------------------------------------------
 
 
-def _password_secrets(ctx: Context, binding: Binding, names: Names) -> list[Action]:
+def _password_secrets(ctx: Context, binding: Binding) -> list[Action]:
     rotation = ctx.annotation(v.ANNOTATION_ROTATE_PASSWORD)
     return [
         EnsureSecret(
@@ -90,11 +88,11 @@ def _password_secrets(ctx: Context, binding: Binding, names: Names) -> list[Acti
             f"password of role {role}",
             rotation=rotation,
         )
-        for role, name in ((binding.owner, names.owner), (binding.role, names.app))
+        for role, name in ((binding.owner, binding.made.owner), (binding.role, binding.made.app))
     ]
 
 
-def _cnpg_objects(ctx: Context, binding: Binding, names: Names) -> Part:
+def _cnpg_objects(ctx: Context, binding: Binding) -> Part:
     namespace, cluster = binding.cluster.namespace, {"name": binding.cluster.name}
     manifests = [
         *(
@@ -114,12 +112,12 @@ def _cnpg_objects(ctx: Context, binding: Binding, names: Names) -> Part:
                     "databaseRoleReclaimPolicy": "retain",
                 },
             }
-            for role, name in ((binding.owner, names.owner), (binding.role, names.app))
+            for role, name in ((binding.owner, binding.made.owner), (binding.role, binding.made.app))
         ),
         {
             "apiVersion": CNPG_DATABASE.api_version,
             "kind": CNPG_DATABASE.kind,
-            "metadata": foreign_child_metadata(ctx.primitive, namespace, names.database),
+            "metadata": foreign_child_metadata(ctx.primitive, namespace, binding.made.database),
             "spec": {
                 "cluster": cluster,
                 "name": binding.database,

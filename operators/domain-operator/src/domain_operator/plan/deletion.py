@@ -32,9 +32,8 @@ from ameide_shared.status import parse_time
 from ameide_shared.workload import JobPhase, JobState, job_state
 from domain_operator.plan import provisioner, sql
 from domain_operator.plan.binding import Binding
-from domain_operator.plan.claims import Names
 from domain_operator.plan.context import Context
-from domain_operator.plan.migration import pods_are_behind
+from domain_operator.plan.told import pods_are_behind
 
 FINALIZER: Final = v.finalizer("Domain")
 _LOOK_AGAIN_SECONDS: Final = 10.0
@@ -157,7 +156,7 @@ def _dropped_schema(ctx: Context, binding: Binding, deadline: datetime) -> Plan 
     live = ctx.observed.objects.get(JOB, binding.cluster.namespace, name)
     what = f"Job {binding.cluster.namespace}/{name}"
     if live is None:
-        password = Names.of(ctx, binding).owner
+        password = binding.made.owner
         if ctx.observed.objects.get(SECRET, binding.cluster.namespace, password) is None:
             message = (
                 f"Secret {binding.cluster.namespace}/{password} is gone, so schema {binding.schema} cannot be dropped"

@@ -1,6 +1,6 @@
 """Are the names that a Domain asks for free in PostgreSQL itself?
 
-CloudNativePG takes over a database or role that bears a name already, whoever made it. `claims` knows those that an
+CloudNativePG takes over a database or role that bears a name already, whoever made it. `names` knows those that an
 object stands for; what was made by hand only PostgreSQL knows. So a Job looks, once, before the first object is made.
 """
 
@@ -10,37 +10,37 @@ from typing import Final
 
 from ameide_shared import vocabulary as v
 from ameide_shared.compile.context import Part
-from ameide_shared.kube.resources import CNPG_CLUSTER, JOB, key_of
+from ameide_shared.kube.resources import JOB, Manifest, key_of
 from ameide_shared.plan import Action, Delete, Ensure
 from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage, State, done
 from ameide_shared.workload import JobPhase, JobState, job_state
 from domain_operator.plan import provisioner
-from domain_operator.plan.binding import Binding
-from domain_operator.plan.claims import DB_READY, application_of, is_claimed
+from domain_operator.plan.binding import DB_READY, Binding
+from domain_operator.plan.cluster import application_of
 from domain_operator.plan.context import Context
 
 _TAKEN: Final = "DatabaseNameTaken: "
 """What the Job's own errors begin with."""
 
 
-def names_are_free(ctx: Context, binding: Binding) -> Part:
-    """Done where nothing bears the names, or this Domain has them already; else how the Job that looks stands.
+def names_are_free(ctx: Context, binding: Binding, cluster: Manifest, *, claimed: bool) -> Part:
+    """Done where nothing bears the names, or this Domain has `claimed` them; else how the Job that looks stands.
 
-    A provisioning Job (`provisioning: Job`) looks by itself.
+    It has claimed them by objects of its own, from the first one on. A provisioning Job (`provisioning: Job`) looks by
+    itself.
     """
     free = done(DB_READY, Reason.DatabaseReady)
     if binding.provisioning != "Database":
         return Part(free)
-    name = provisioner.job_name(ctx, binding, "names", ctx.annotation(v.ANNOTATION_RETRY_MIGRATION))
-    if is_claimed(ctx, binding):
-        looked = provisioner.namesakes(ctx, binding, name)
+    if claimed:
+        looked = provisioner.jobs_of(ctx, binding, "names")
         return Part(
             free, tuple(Delete(JOB, key_of(job), job["metadata"]["uid"], "the names are ours now") for job in looked)
         )
-    cluster = ctx.observed.objects.get(CNPG_CLUSTER, binding.cluster.namespace, binding.cluster.name)
-    if cluster is None or not ctx.settings.database.check_names:
+    if not ctx.settings.database.check_names:
         return Part(free)
+    name = provisioner.job_name(ctx, binding, "names", ctx.annotation(v.ANNOTATION_RETRY_MIGRATION))
     manifest = provisioner.names_job(ctx, binding, name, *application_of(cluster))
     create: tuple[Action, ...] = (Ensure(manifest, "look for what was made by hand", create_only=True),)
     live = ctx.observed.objects.get(JOB, binding.cluster.namespace, name)

@@ -16,27 +16,26 @@ from ameide_shared.builders.identity import foreign_name
 from ameide_shared.builders.job import job
 from ameide_shared.builders.pod import one_shot_template
 from ameide_shared.compile.context import Part
-from ameide_shared.kube.resources import CNPG_CLUSTER, JOB, SECRET, Manifest, key_of
+from ameide_shared.kube.resources import JOB, SECRET, Manifest, key_of
 from ameide_shared.plan import Action, Delete, Ensure
 from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage, State, done
 from ameide_shared.workload import JobPhase, job_state
 from domain_operator.plan import sql
-from domain_operator.plan.binding import PORT, Binding
-from domain_operator.plan.claims import DB_READY
+from domain_operator.plan.binding import DB_READY, PORT, Binding
 from domain_operator.plan.context import Context
 
 _TOKEN: Final = 6
 """Hex digits at the end of a Job's name that tell those of one verb apart."""
 
 
-def plan_provisioning(ctx: Context, binding: Binding, app_secret: str, owner_secret: str) -> Part:
+def plan_provisioning(ctx: Context, binding: Binding, cluster: Manifest) -> Part:
     """Run the Job of this binding once; a rotated password is a new Job."""
-    cluster = ctx.observed.objects.get(CNPG_CLUSTER, binding.cluster.namespace, binding.cluster.name)
     refusal = superuser_problem(binding, cluster)
     if refusal is not None:
         return Part(refusal)
-    secrets = [ctx.observed.objects.get(SECRET, binding.cluster.namespace, name) for name in (app_secret, owner_secret)]
+    sources = binding.made.app, binding.made.owner
+    secrets = [ctx.observed.objects.get(SECRET, binding.cluster.namespace, name) for name in sources]
     passwords = [(secret or {}).get("digests", {}).get("password", "") for secret in secrets]
     if not all(passwords):
         return Part(_provisioning("", "the passwords of the roles are being made"))
@@ -45,7 +44,7 @@ def plan_provisioning(ctx: Context, binding: Binding, app_secret: str, owner_sec
     busy = _running_job(ctx, binding, besides=name)
     if busy is not None:
         return Part(_provisioning(busy, "is still making roles and schema"))
-    manifest = superuser_job(ctx, binding, name, sql.PROVISION, (app_secret, owner_secret))
+    manifest = superuser_job(ctx, binding, name, sql.PROVISION, sources)
     live = ctx.observed.objects.get(JOB, binding.cluster.namespace, name)
     actions: tuple[Action, ...] = (Ensure(manifest, "make roles and schema", create_only=True),)
     actions += _older_jobs(ctx, binding, keep=name)
@@ -92,12 +91,14 @@ def job_name(ctx: Context, binding: Binding, verb: str, *tokens: str) -> str:
     return foreign_name(ctx.primitive, f"-{verb}-{hashlib.sha256(identity.encode()).hexdigest()[:_TOKEN]}")
 
 
-def namesakes(ctx: Context, binding: Binding, name: str) -> list[Manifest]:
-    """The Jobs of the same verb as the one named so, of whichever tokens; those that are going left out."""
+def jobs_of(ctx: Context, binding: Binding, verb: str) -> list[Manifest]:
+    """The Jobs of a verb, of whichever tokens; those that are going left out."""
+    there = ctx.observed.objects.list(JOB, binding.cluster.namespace)
+    stem = job_name(ctx, binding, verb)[:-_TOKEN] if there else ""
     return [
         live
-        for live in ctx.observed.objects.list(JOB, binding.cluster.namespace)
-        if live["metadata"]["name"][:-_TOKEN] == name[:-_TOKEN] and not live["metadata"].get("deletionTimestamp")
+        for live in there
+        if live["metadata"]["name"][:-_TOKEN] == stem and not live["metadata"].get("deletionTimestamp")
     ]
 
 

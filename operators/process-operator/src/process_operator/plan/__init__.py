@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from ameide_shared.builders.inputs import BACKEND
-from ameide_shared.compile.acceptance import accept, network_profile, refusal_of
+from ameide_shared.compile.acceptance import accept, behind, network_profile, refusal_of
 from ameide_shared.compile.context import primitive_for
 from ameide_shared.compile.surroundings import before_pods, beside_pods, other_service_accounts
 from ameide_shared.kube.resources import (
@@ -33,7 +33,7 @@ from ameide_shared.rollout import (
     workload_stage,
 )
 from ameide_shared.spec import InvalidSpec
-from ameide_shared.stages import Stage, State, blocked, first_blocker
+from ameide_shared.stages import Stage, State, awaits, blocked, first_blocker
 from ameide_shared.transformation.children import DEFINITION_RESOLVED, ensure_definition, stored
 from ameide_shared.vocabulary import WORKLOAD_READY
 from process_operator.observed import Observed
@@ -45,7 +45,7 @@ from process_operator.plan.dependencies import DEPENDENCIES_READY, dependencies_
 from process_operator.plan.dependencies import egress as dependency_egress
 from process_operator.plan.scaling import by_backlog, scaling
 from process_operator.plan.schedules import schedules
-from process_operator.plan.temporal import TEMPORAL_READY, claim_refusal, temporal_part
+from process_operator.plan.temporal import TEMPORAL_READY, rival_refusal, settings_refusal, temporal_part
 from process_operator.plan.versioned import (
     api_refusal,
     is_versioned,
@@ -89,12 +89,15 @@ def _plan(ctx: Context) -> Plan:
     pods = _workload(ctx)
     revisions = released(pods)
     current = revisions[-1].template if revisions else None
-    accepted = accept(ctx, tenant_id=ctx.spec.definition_ref.tenant_id, more=(lambda: api_refusal(ctx),))
+    accepted = accept(ctx, tenant_id=ctx.spec.definition_ref.tenant_id, more=(api_refusal(ctx),))
     resolution = resolve(ctx, current)
-    claimed = claim_refusal(ctx)
+    barred = settings_refusal(ctx)
+    claimed = barred or rival_refusal(ctx)
     server = temporal_part(ctx)
     dependencies = dependencies_stage(ctx)
-    gates = (accepted, *_gates(accepted, resolution.stage, dependencies, claimed or server.stage))
+    gates = (accepted, *behind(accepted, resolution.stage, dependencies, claimed or server.stage))
+    if barred is not None:
+        gates = (*gates[:-1], barred)  # whatever else is wrong: all that settings forbid is told at once
     forbidden = not accepted.done or claimed is not None or resolution.target is None
     unmet = any(not gate.done for gate in gates)
     # What it needs of others holds back the first start only: workers that run are left alone.
@@ -121,11 +124,6 @@ def _plan(ctx: Context) -> Plan:
         "available": resolution.available,
     }
     return Plan(tuple(actions), stages, _look_again(ctx, stages), facts)
-
-
-def _gates(accepted: Stage, *stages: Stage) -> tuple[Stage, ...]:
-    """The stages, none of which can be judged for a resource that may not be compiled."""
-    return stages if accepted.done else tuple(blocked(stage.condition, accepted) for stage in stages)
 
 
 def _workload(ctx: Context) -> Workload:
@@ -205,7 +203,7 @@ def _children(
 def _look_again(ctx: Context, stages: tuple[Stage, ...]) -> float | None:
     """Seconds after which to look although no event may come."""
     waits = []
-    if any(stage.reason in _SEEN_BY_ASKING and not stage.done for stage in stages):
+    if awaits(stages, _SEEN_BY_ASKING):
         waits.append(ASK_AGAIN_SECONDS)
     if any(stage.reason in _POLLED_FOR and stage.state is State.PROGRESSING for stage in stages):
         waits.append(POLLING_SECONDS)

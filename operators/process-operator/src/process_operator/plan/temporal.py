@@ -30,6 +30,11 @@ _REASONS: Final[Mapping[ProblemKind, tuple[State, Reason]]] = {
 
 def claim_refusal(ctx: Context) -> Stage | None:
     """Why the Process may not have its task queue at all, or None: then not even workers that run may go on to more."""
+    return settings_refusal(ctx) or rival_refusal(ctx)
+
+
+def settings_refusal(ctx: Context) -> Stage | None:
+    """Why settings keep the Process from the connection or the namespace that it names, or None."""
     temporal = ctx.spec.temporal
     if ctx.connection is None:
         known = ", ".join(sorted(ctx.settings.temporal.connections)) or "none"
@@ -51,7 +56,12 @@ def claim_refusal(ctx: Context) -> Stage | None:
             f"{temporal.connection!r}",
             remedy="use one that the tenant may use, or have the connection's namespaces changed in the settings",
         )
-    rival = older_rival(ctx)
+    return None
+
+
+def rival_refusal(ctx: Context) -> Stage | None:
+    """Who has the task queue already, or None."""
+    temporal, rival = ctx.spec.temporal, older_rival(ctx)
     if rival is None:
         return None
     return Stage(

@@ -152,11 +152,11 @@ def _by_policies(
             manifest = _admitted(item)
             objects = surroundings(definition, manifest, others)
             plan = definition.plan(manifest, definition.observed(objects, definition.apis), settings, now)
-            for stage in plan.stages:
-                for problem in _problems(stage) if stage.state is State.STALLED else ():
+            for verdict in (part for stage in plan.stages for part in stage.parts or (stage,)):
+                for problem in _problems(verdict) if verdict.state is State.STALLED else ():
                     line = document.line_of((*place, *problem.loc))
                     title = f"{item['kind']} {key_of(manifest)}"
-                    found.append(Judged(Finding(name, document.index, line, title, problem), stage.reason.value))
+                    found.append(Judged(Finding(name, document.index, line, title, problem), verdict.reason.value))
     return found
 
 

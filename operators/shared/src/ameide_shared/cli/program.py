@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 import click
 
 from ameide_shared.cli.check import check_command
@@ -15,6 +13,7 @@ from ameide_shared.cli.reasons import reasons_command
 from ameide_shared.cli.render import render_command
 from ameide_shared.cli.run import run_command
 from ameide_shared.cli.settings import settings_command
+from ameide_shared.version import version_of
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
@@ -23,7 +22,7 @@ def program(definition: Definition) -> click.Group:
     """The console script of an operator."""
 
     @click.group(name=definition.operator, context_settings=_CONTEXT)
-    @click.version_option(version(definition.operator), prog_name=definition.operator)
+    @click.version_option(version_of(definition.operator), prog_name=definition.operator)
     def group() -> None:
         pass
 

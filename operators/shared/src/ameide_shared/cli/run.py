@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import logging
+import platform
 import sys
 
 import click
@@ -16,6 +18,9 @@ from ameide_shared.controller.runtime import run_loop
 from ameide_shared.kube.connection import connect
 from ameide_shared.reconcile import Reconciler
 from ameide_shared.settings import FILE_VARIABLE, OperatorSettings, describe, load, unknown_variables
+from ameide_shared.version import version_of
+
+log = logging.getLogger(__name__)
 
 
 def run_command(definition: Definition) -> click.Command:
@@ -48,10 +53,13 @@ def run(
     # takes 9 % of the CPU of a burst.
     gc.set_threshold(20_000, 20, 50)
     logs.configure(settings.log_level, settings.log_format)
+    version = version_of(definition.operator)
+    log.info("starting", extra={"operator": definition.operator, "version": version})
 
     async def serve() -> int:
         async with connect(kubeconfig, context) as connection:
             runtime, kind = definition.start(settings, connection)
+            runtime.metrics.built(version, platform.python_version())
             reconciler = Reconciler(kind, runtime.client, runtime.cache, runtime.recorder)
             return await runtime.run(reconciler, on_failure=reconciler.on_failure)
 

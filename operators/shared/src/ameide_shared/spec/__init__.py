@@ -8,7 +8,7 @@ from ameide_shared.spec.problems import InvalidSpec, Problem
 from ameide_shared.spec.resource import Metadata, ResourceModel
 from ameide_shared.spec.resources import Resources
 from ameide_shared.spec.rollout import Autoscaling, Rollout, RolloutBase
-from ameide_shared.spec.rules import Check, Rule, matching, not_matching, rule, transition_rule
+from ameide_shared.spec.rules import Check, Rule, fixed, matching, not_matching, rule, transition_rule
 from ameide_shared.spec.scheduling import Scheduling, Toleration, TopologySpreadConstraint
 from ameide_shared.spec.status import CommonStatus, StatusModel
 from ameide_shared.spec.types import Argument, Image, Lenient, ListType, ObjectName, Timestamp, list_map
@@ -49,6 +49,7 @@ __all__ = [
     "Timestamp",
     "Toleration",
     "TopologySpreadConstraint",
+    "fixed",
     "list_map",
     "matching",
     "not_matching",

@@ -55,6 +55,8 @@ class Rule:
 
 
 _RULES: dict[type[BaseModel], list[Rule]] = {}
+_CEL_RESERVED = frozenset({"namespace"})
+"""Names of our fields that are words of CEL: rules write them between underscores."""
 
 
 def rule(
@@ -87,6 +89,29 @@ def transition_rule(
         return holds
 
     return register
+
+
+def fixed(model: type[BaseModel], *fields: str, instead: str) -> None:
+    """Declare that fields, by their names in manifests, stay what they were made with; one that may be left out stays
+    absent, too.
+
+    `instead` is the remedy for whoever wants it otherwise.
+    """
+    by_alias = {info.alias: (name, info) for name, info in model.model_fields.items()}
+    for alias in fields:
+        name, info = by_alias[alias]
+        cel = f"__{alias}__" if alias in _CEL_RESERVED else alias
+        same = f"self.{cel} == oldSelf.{cel}"
+        message, remedy = f"{alias} cannot change", f"set it back; {instead}"
+        if info.default is None:  # transition rules are skipped where the old value is missing, unless they ask for it
+            same = f"has(self.{cel}) == has(oldSelf.{cel}) && (!has(self.{cel}) || {same})"
+            message = f"{alias} cannot change, appear or go away"
+            remedy = f"set it back to what it was, or leave it out if it was; {instead}"
+        transition_rule(model, cel=same, message=message, remedy=remedy, field=f".{alias}")(_same(name))
+
+
+def _same(name: str) -> Callable[[BaseModel, BaseModel], bool]:
+    return lambda new, old: bool(getattr(new, name) == getattr(old, name))
 
 
 def rules_of(model: type[BaseModel]) -> Iterator[Rule]:

@@ -29,7 +29,7 @@ from ameide_shared.rollout import (
     workload_stage,
 )
 from ameide_shared.spec import InvalidSpec
-from ameide_shared.stages import Stage, blocked, first_blocker
+from ameide_shared.stages import Stage, awaits, blocked, first_blocker
 from ameide_shared.vocabulary import ANNOTATION_REVISION, WORKLOAD_READY
 from ameide_shared.workload import workload_state
 from uisurface_operator.observed import Observed
@@ -65,8 +65,7 @@ def plan(manifest: Manifest, observed: Observed, settings: UISurfaceSettings, no
 def _plan(ctx: Context) -> Plan:
     pods = _workload(ctx)
     revisions = released(pods)
-    checks = (lambda: auth.mode_refusal(ctx), lambda: claims.host_refusal(ctx))
-    accepted = accept(ctx, more=checks)
+    accepted = accept(ctx, more=(auth.mode_refusal(ctx), claims.host_refusal(ctx)))
     forbidden = not accepted.done
     conflict = None if forbidden else claims.conflict(ctx)
     dependencies = stage_of(ctx, references(ctx.spec, ctx.primitive.namespace))
@@ -91,7 +90,7 @@ def _plan(ctx: Context) -> Plan:
         "claim": None if forbidden else _claim(ctx, conflict),
         "auth": None if forbidden else _auth(ctx),
     }
-    asking = any(stage.reason in _SEEN_BY_ASKING and not stage.done for stage in stages)
+    asking = awaits(stages, _SEEN_BY_ASKING)
     return Plan(tuple(actions), stages, ASK_AGAIN_SECONDS if asking else None, facts)
 
 
@@ -100,8 +99,9 @@ def _gates(
 ) -> tuple[Stage, ...]:
     """What stands before the workload; nothing can be judged for a resource that may not be compiled."""
     if not accepted.done:
-        conditions = (DEPENDENCIES_READY, AUTH_CONFIGURED, ROUTING_READY)
-        return (accepted, *(blocked(condition, accepted) for condition in conditions))
+        # Whatever else is wrong: all that settings forbid is told at once.
+        unknown = auth.connection_refusal(ctx) or blocked(AUTH_CONFIGURED, accepted)
+        return accepted, blocked(DEPENDENCIES_READY, accepted), unknown, blocked(ROUTING_READY, accepted)
     if conflict is not None:
         return accepted, dependencies, conflict, blocked(AUTH_CONFIGURED, conflict)
     gate = None if started else first_blocker((dependencies, login))

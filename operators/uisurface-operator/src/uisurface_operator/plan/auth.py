@@ -48,6 +48,20 @@ def mode_refusal(ctx: Context) -> Stage | None:
     )
 
 
+def connection_refusal(ctx: Context) -> Stage | None:
+    """Why settings have no Keycloak to log users in at, or None."""
+    if ctx.mode == PUBLIC or ctx.connection is not None:
+        return None
+    name = ctx.spec.auth.connection
+    return Stage(
+        AUTH_CONFIGURED,
+        State.STALLED,
+        Reason.KeycloakConnectionUnknown,
+        f"spec.auth.connection: namespace {ctx.primitive.namespace} has no Keycloak connection {name!r}",
+        remedy="use one that it has, or have it added to keycloak.connections of the operator's settings",
+    )
+
+
 def has_secret(ctx: Context) -> bool:
     """Whether the Secret with the client's secret is there, and ours."""
     found = ctx.observed.objects.get(SECRET, ctx.primitive.namespace, ctx.secret_name)
@@ -173,15 +187,9 @@ def auth_stage(ctx: Context) -> Stage:
     """Whether all of the login is in place."""
     if ctx.mode == PUBLIC:
         return done(AUTH_CONFIGURED, Reason.NotRequired, "the surface is public")
-    if ctx.connection is None:
-        name = ctx.spec.auth.connection
-        return Stage(
-            AUTH_CONFIGURED,
-            State.STALLED,
-            Reason.KeycloakConnectionUnknown,
-            f"spec.auth.connection: namespace {ctx.primitive.namespace} has no Keycloak connection {name!r}",
-            remedy="use one that it has, or have it added to keycloak.connections of the operator's settings",
-        )
+    unknown = connection_refusal(ctx)
+    if unknown is not None:
+        return unknown
     if ctx.mode == GATEWAY and SECURITY_POLICY not in ctx.observed.apis:
         then = (
             "by routing.withoutPolicy the route is open to everybody"

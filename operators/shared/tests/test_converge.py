@@ -218,6 +218,14 @@ async def test_the_replica_count_stays_when_it_is_no_longer_ours(site: Site) -> 
     assert (await site.run(Ensure(site.deployment(None), "why"))).written == 0
 
 
+async def test_a_hand_over_that_changes_nothing_is_no_reason_to_look_again(site: Site) -> None:
+    """While the autoscaler is refused the count is handed over in each pass."""
+    hand_over = HandOverReplicas(ObjectKey(site.namespace, "orders"), 3, "an autoscaler takes over")
+    await site.run(Ensure(site.deployment(3), "why"))
+    outcomes = [await site.run(hand_over, Ensure(site.deployment(None), "why")) for _ in range(3)]
+    assert [outcome.written for outcome in outcomes] == [2, 0, 0]
+
+
 async def test_a_refused_child_does_not_keep_the_others_from_being_written(site: Site) -> None:
     bad = site.service("bad", port=99_999)
     outcome = await site.run(Ensure(bad, "why"), Ensure(site.service(), "why"))

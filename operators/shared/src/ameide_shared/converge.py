@@ -29,7 +29,7 @@ from ameide_shared.kube.errors import (
     NotFound,
     QuotaExceeded,
 )
-from ameide_shared.kube.resources import DEPLOYMENT, SECRET, Manifest, ObjectKey, key_of, resource_of
+from ameide_shared.kube.resources import DEPLOYMENT, SECRET, Manifest, ObjectKey, ResourceType, key_of, resource_of
 from ameide_shared.logging import register_secret
 from ameide_shared.plan import (
     Action,
@@ -104,16 +104,18 @@ class Converger:
         uid = resource["metadata"]["uid"]
         match action:
             case Ensure():
+                before = self._version(action.resource, action.key)
                 result = await apply.ensure(
                     self._client, self._cache, action.manifest, uid, create_only=action.create_only
                 )
-                return _written(result, objects)
+                return _written(result, before, objects)
             case EnsureSecret():
+                before = self._version(action.resource, action.key)
                 manifest = self._filled(action)
                 result = await apply.ensure(
                     self._client, self._cache, manifest, uid, rebuild=lambda: self._filled(action)
                 )
-                return _written(result, objects)
+                return _written(result, before, objects)
             case Delete():
                 live = self._cache.get(action.resource, action.key)
                 if live is not None and live["metadata"].get("deletionTimestamp"):
@@ -167,8 +169,13 @@ class Converger:
             "spec": {"replicas": action.replicas},
         }
         updated = await self._client.apply(manifest, field_manager=f"{self._client.field_manager}-replicas")
+        before = self._version(DEPLOYMENT, action.key)
         self._cache.store(DEPLOYMENT).put(updated)
-        return 1
+        return int(_version(updated) != before)
+
+    def _version(self, resource: ResourceType, key: ObjectKey) -> str | None:
+        live = self._cache.get(resource, key)
+        return _version(live) if live is not None else None
 
     def _filled(self, action: EnsureSecret) -> dict[str, Any]:
         """The Secret with its values: generated ones are kept from the live object unless they are to be rotated."""
@@ -217,11 +224,18 @@ class Converger:
 _OF_STATUS = ("apiVersion", "kind", "metadata", "status")
 
 
-def _written(result: apply.Result, objects: list[Manifest]) -> int:
-    """Note an object that was written, as far as status may look at it: content, of Secrets above all, stays here."""
+def _written(result: apply.Result, before: str | None, objects: list[Manifest]) -> int:
+    """Note an object that was written, as far as status may look at it: content, of Secrets above all, stays here.
+
+    Only what the write has moved from the version `before` counts: what has no effect is no reason to look again.
+    """
     if result.changed:
         objects.append({key: result.object[key] for key in _OF_STATUS if key in result.object})
-    return int(result.changed)
+    return int(result.changed and _version(result.object) != before)
+
+
+def _version(manifest: Manifest) -> str:
+    return str(manifest["metadata"].get("resourceVersion"))
 
 
 def _without(names: list[str], name: str) -> list[str]:

@@ -316,15 +316,18 @@ def planned_replicas(workload: Workload, actions: Iterable[Action]) -> int | Non
     return int(count) if count is not None else None
 
 
-def main_deployment(workload: Workload, template: PodTemplate, annotations: Mapping[str, str]) -> tuple[Action, ...]:
+def main_deployment(
+    workload: Workload, template: PodTemplate, annotations: Mapping[str, str], *, scaled: bool
+) -> tuple[Action, ...]:
     """The Deployment, and the hand-over of its replica count when an autoscaler takes it.
 
     `annotations` are those of the revision that runs: they tell what was done for it where its ControllerRevision is
-    lost.
+    lost. `scaled`: this plan also makes the autoscaler that the spec asks for. While it is not made, as for a refused
+    spec, the count stays ours and as it is: handed over to nobody it would be handed over in each pass.
     """
     live = workload.objects.get(DEPLOYMENT, workload.primitive.namespace, workload.primitive.child_name)
     scaler = workload.scaler
-    autoscaled = workload.spec.autoscaling is not None
+    autoscaled = workload.spec.autoscaling is not None and (scaled or scaler is not None)
     count = ((live or {}).get("spec") or {}).get("replicas")
     manifest = deployment(
         workload.primitive,
@@ -342,8 +345,9 @@ def main_deployment(workload: Workload, template: PodTemplate, annotations: Mapp
 
 
 def _replicas(workload: Workload, live: int | None, scaler: Manifest | None) -> int:
-    """What the spec says; the live count where it says nothing, or where an autoscaler is only now going."""
-    if live is not None and (workload.spec.replicas is None or scaler is not None):
+    """What the spec says; the live count where it says nothing, or where an autoscaler is only now coming or going."""
+    coming = workload.spec.autoscaling is not None
+    if live is not None and (workload.spec.replicas is None or coming or scaler is not None):
         return live
     return 1 if workload.spec.replicas is None else workload.spec.replicas
 

@@ -40,7 +40,7 @@ from agent_operator.spec import Agent, AgentSpec
 from ameide_shared.compile.acceptance import accept, behind, refusal_of
 from ameide_shared.compile.context import annotation, primitive_for
 from ameide_shared.kube.resources import HORIZONTAL_POD_AUTOSCALER, SCALED_OBJECT, Manifest
-from ameide_shared.plan import Plan
+from ameide_shared.plan import Action, Plan
 from ameide_shared.reasons import Reason
 from ameide_shared.revisions import PodTemplate, Revision
 from ameide_shared.revisions import stamp as stamp_template
@@ -120,7 +120,10 @@ def _plan(ctx: Context) -> Plan:
     elif woken is not None:
         pods = woken
     candidate = rollout.canary.get("state") == RUNNING
-    runtime = main_deployment(pods, rollout.template, {**rollout.annotations, **marks}) if rollout.template else ()
+    runtime: Sequence[Action] = ()
+    if rollout.template is not None:
+        annotations = {**rollout.annotations, **marks}
+        runtime = main_deployment(pods, rollout.template, annotations, scaled=not forbidden)
     scene = Scene(cast, rollout, resolution, main, main_grants, candidate, forbidden, cut_off, woken is not None)
     actions = children(ctx, scene, runtime)
     policy = policy_stage(ctx, wanted, running, cut_off=cut_off)

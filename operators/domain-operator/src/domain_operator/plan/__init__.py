@@ -112,7 +112,7 @@ def _plan(ctx: Context, binding: Binding | None) -> Plan:
         actions += migration.actions
         actions += rollout.actions
         if rollout.template is not None:
-            actions += main_deployment(pods, rollout.template, rollout.annotations)
+            actions += main_deployment(pods, rollout.template, rollout.annotations, scaled=accepted.done)
         if accepted.done:
             actions += beside_pods(ctx, BACKEND)
             actions += other_service_accounts(ctx, rollout.template)

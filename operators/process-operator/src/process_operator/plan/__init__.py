@@ -188,7 +188,7 @@ def _children(
             if api_refusal(ctx) is None:
                 actions += versioned_workload(ctx, rollout.template, rollout.annotations)
         else:
-            actions += main_deployment(pods, rollout.template, rollout.annotations)
+            actions += main_deployment(pods, rollout.template, rollout.annotations, scaled=not forbidden)
             actions += unversioned(ctx)
     if not forbidden:
         actions += beside_pods(ctx, BACKEND, scaled_elsewhere=by_backlog(ctx))

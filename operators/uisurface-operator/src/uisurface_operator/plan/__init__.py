@@ -148,7 +148,7 @@ def _children(ctx: Context, pods: Workload, rollout: Rollout, *, forbidden: bool
     actions += rollout.actions
     if rollout.template is not None:
         annotations = {**rollout.annotations, app.ANNOTATION_DEPENDENCIES: app.dependencies_text(ctx)}
-        actions += main_deployment(pods, rollout.template, annotations)
+        actions += main_deployment(pods, rollout.template, annotations, scaled=not forbidden)
     if forbidden:
         return actions
     actions += beside_pods(ctx, FRONTEND)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ameide_dev.client import KubeClient
+from ameide_dev.client import ApiError, KubeClient
 from ameide_dev.operators import install_identities
-from ameide_shared.external import Hands
+from ameide_dev.processes import wait_until
+from ameide_shared.converge import DENIED_SECONDS
+from ameide_shared.external import ExternalError, Hands
 from ameide_shared.kube.cache import Cache
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.connection import connect
@@ -19,7 +22,7 @@ from ameide_shared.kube.errors import ServerUnavailable
 from ameide_shared.kube.limiter import Limiter
 from ameide_shared.kube.resources import DOMAIN, Manifest, ObjectKey, ResourceType
 from ameide_shared.logging import FIELDS, bind
-from ameide_shared.plan import AddFinalizer, Ensure, Outcome, Plan, RemoveFinalizer
+from ameide_shared.plan import AddFinalizer, Call, Ensure, Outcome, Plan, RemoveFinalizer
 from ameide_shared.reasons import Reason
 from ameide_shared.reconcile import CONFLICT_SECONDS, Reconciler, Result, is_paused
 from ameide_shared.stages import Stage, State, done
@@ -33,11 +36,16 @@ WAITING = Stage("DBReady", State.WAITING, Reason.ClusterNotFound, "no Cluster", 
 BROKEN = Stage("DBReady", State.STALLED, Reason.MigrationFailed, "failed", remedy="mend it")
 
 
+async def silent(manifest: Manifest, call: Call) -> bool:
+    """A system outside that is away."""
+    raise ExternalError(Reason.TemporalUnreachable, "no answer", remedy="start it", retry_after=30.0)
+
+
 class Sample:
     """A kind that plans what the test says, and keeps what it was asked."""
 
     resource: ResourceType = DOMAIN
-    hands: Hands = MappingProxyType({})
+    hands: Hands = MappingProxyType({"ask": silent})
 
     def __init__(self) -> None:
         self.next = Plan(stages=(done("DBReady", Reason.DatabaseReady),))
@@ -94,11 +102,41 @@ class Site:
     def conditions(self) -> dict[str, dict[str, Any]]:
         return {condition["type"]: condition for condition in self.status["conditions"]}
 
-    def config_map(self) -> dict[str, Any]:
+    def config_map(self, name: str = "made") -> dict[str, Any]:
         live = self.kube.get("ameide.io/v1", "Domain", "orders", self.key.namespace)
         owner = {"apiVersion": "ameide.io/v1", "kind": "Domain", "name": "orders", "uid": live["metadata"]["uid"]}
-        metadata = {"name": "made", "namespace": self.key.namespace, "ownerReferences": [{**owner, "controller": True}]}
+        metadata = {"name": name, "namespace": self.key.namespace, "ownerReferences": [{**owner, "controller": True}]}
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "b"}}
+
+
+@contextmanager
+def denied(kube: KubeClient, namespace: str, name: str) -> Iterator[None]:
+    """While a policy of the cluster denies ConfigMaps of a name in a namespace; until it is gone again."""
+    api, of_cluster = "admissionregistration.k8s.io/v1", {"name": f"no-{name}-in-{namespace}"}
+    rules = [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}]
+    match = {"resourceRules": rules, "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+    validation = {"expression": f"object.metadata.name != '{name}'", "message": "it names no friend of ours"}
+    policy = {"apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": of_cluster}
+    binding = {"apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": of_cluster}
+    kube.create(policy | {"spec": {"matchConstraints": match, "validations": [validation], "failurePolicy": "Fail"}})
+    kube.create(binding | {"spec": {"policyName": of_cluster["name"], "validationActions": ["Deny"]}})
+    probe = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}}
+
+    def passes() -> bool:
+        try:
+            kube.create(probe)
+        except ApiError:
+            return False
+        kube.delete("v1", "ConfigMap", name, namespace)
+        return True
+
+    try:
+        wait_until("The policy", lambda: not passes(), (), timeout=30)
+        yield
+    finally:
+        for each in (policy, binding):
+            kube.delete(api, each["kind"], of_cluster["name"], wait=30)
+        wait_until("The end of the policy", passes, (), timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +263,45 @@ async def test_a_child_that_is_refused_shows_in_status_and_is_not_retried_in_a_h
     assert result == Result()  # the same request would be refused again: its next event decides
     assert site.conditions["Ready"]["reason"] == "ApplyFailed"
     assert "ConfigMap" in site.status["blocker"]["object"]
+
+
+async def test_what_is_refused_for_good_does_not_keep_the_next_step_waiting(site: Site) -> None:
+    bad = site.config_map("bad") | {"data": {"not a key!": "x"}}
+    plan = Plan((Ensure(bad, "why"), Ensure(site.config_map(), "why")), (WAITING,))
+    assert await site.run(plan=plan) == Result(0.0)
+    assert await site.run(plan=plan) == Result()  # nothing was written: there is no next step
+
+
+async def test_what_is_refused_for_now_is_retried_once_nothing_else_is_left_to_write(site: Site) -> None:
+    site.kube.create(site.config_map("theirs") | {"metadata": {"name": "theirs", "namespace": site.key.namespace}})
+    plan = Plan((Ensure(site.config_map("theirs"), "why"), Ensure(site.config_map(), "why")), (WAITING,))
+    assert await site.run(plan=plan) == Result(0.0)
+    result = await site.run(plan=plan)
+    assert (result.requeue_after, "theirs" in result.failed) == (None, True)
+
+
+async def test_who_does_not_answer_is_not_asked_again_in_a_hurry_whatever_was_written(site: Site) -> None:
+    plan = Plan((Ensure(site.config_map(), "why"), Call("ask", {}, "why")), (WAITING,))
+    assert await site.run(plan=plan) == Result(30.0)
+    assert site.kind.outcomes[-1].written == 1
+
+
+async def test_what_a_policy_denies_is_told_as_such_and_made_soon_after_the_policy_is_lifted(site: Site) -> None:
+    plan = Plan((Ensure(site.config_map("denied"), "why"), Ensure(site.config_map(), "why")), (WAITING,))
+    with denied(site.kube, site.key.namespace, "denied"):
+        assert await site.run(plan=plan) == Result(0.0)
+        assert await site.run(plan=plan) == Result(DENIED_SECONDS)
+        blocker, stalled = site.status["blocker"], site.conditions["Stalled"]
+        assert (blocker["reason"], stalled["status"]) == ("ApplyFailed", "True")
+        assert "ValidatingAdmissionPolicy" in blocker["message"]
+        assert "names no friend of ours" in blocker["message"]
+        assert "policy" in blocker["remedy"]
+        assert "retryAt" not in blocker
+        asked = len(site.requests)
+        assert await site.run(plan=plan, after=DENIED_SECONDS) == Result(DENIED_SECONDS)
+        assert len(site.requests) == asked + 1  # the child; status says already what there is to say
+    assert await site.run(plan=plan, after=DENIED_SECONDS) == Result(0.0)
+    assert site.conditions["Ready"]["reason"] == "ClusterNotFound"
 
 
 async def test_a_transient_failure_is_retried_with_backoff(site: Site) -> None:

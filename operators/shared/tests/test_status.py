@@ -168,6 +168,7 @@ def test_counters_and_messages_are_minor_reasons_and_generations_are_not() -> No
     counted = status | {"workload": {"readyReplicas": 2}}
     assert significant(counted) == significant(status)
     assert significant(status | {"observedGeneration": 4}) != significant(status)
+    assert significant(status | {"grants": {"published": "sha256:1"}}) != significant(status)
     assert significant(compose(RESOURCE, [], NOW)) != significant(status)
 
 

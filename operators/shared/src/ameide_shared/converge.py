@@ -20,6 +20,7 @@ from ameide_shared.kube import apply
 from ameide_shared.kube.cache import Cache
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.errors import (
+    AdmissionDenied,
     ApiError,
     ChildConflict,
     Conflict,
@@ -53,6 +54,9 @@ from ameide_shared.vocabulary import ANNOTATION_ROTATE_PASSWORD
 
 log = logging.getLogger(__name__)
 
+DENIED_SECONDS = 60.0
+"""When a child that an admission policy refused is tried again: that the policy was lifted no watch shows."""
+GRANT_THE_RIGHT = "grant the operator's service account this right: see rbac and watch in the values of its chart"
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -284,6 +288,7 @@ def explain(action: Action, error: Exception) -> Failure:
             remedy=error.remedy,
             terminal=error.terminal,
             retry_after=error.retry_after,
+            unanswered=not error.terminal,
         )
     if isinstance(error, MissingSourceError):
         return Failure(action, Reason.SecretNotFound, str(error), remedy="wait for what makes it, or mend that Secret")
@@ -297,13 +302,18 @@ def explain(action: Action, error: Exception) -> Failure:
             remedy="mend the named field in spec, or report this to the operator's maintainers",
             terminal=True,
         )
-    if isinstance(error, Forbidden):
+    if isinstance(error, AdmissionDenied):
         return Failure(
             action,
             Reason.ApplyFailed,
-            f"could not {what}: forbidden: {error}",
-            remedy="grant the operator's service account this right, or mend what the admission policy names",
+            f"could not {what}: an admission policy of the cluster refused it: {error}",
+            remedy="change spec so that the policy permits it, or have whoever keeps that policy make an exception; it "
+            "is tried again every minute",
+            terminal=True,
+            retry_after=DENIED_SECONDS,
         )
+    if isinstance(error, Forbidden):
+        return Failure(action, Reason.ApplyFailed, f"could not {what}: forbidden: {error}", remedy=GRANT_THE_RIGHT)
     if isinstance(error, NotFound) and isinstance(action, (Ensure, EnsureSecret)):
         return Failure(
             action,
@@ -321,4 +331,5 @@ def explain(action: Action, error: Exception) -> Failure:
         f"could not {what}: {error}",
         remedy="it is tried again by itself; if it stays, look at the API server and its admission webhooks",
         retry_after=error.retry_after if isinstance(error, ApiError) else None,
+        unanswered=True,
     )

@@ -179,7 +179,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One action that could not be carried out. `terminal`: the same request would be refused again."""
+    """One action that could not be carried out. `terminal`: the same request would be refused again.
+
+    `retry_after` (seconds): when it is tried again all the same, where no event tells that what refused it has changed.
+    `unanswered`: nobody has judged it, since the API server or another system could not answer; it is not asked again
+    in a hurry.
+    """
 
     action: Action
     reason: str
@@ -187,6 +192,7 @@ class Failure:
     remedy: str = ""
     terminal: bool = False
     retry_after: float | None = None
+    unanswered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,7 +233,8 @@ CATALOGUE: Final[Mapping[Reason, Explanation]] = {
     ),
     Reason.ApplyFailed: Explanation(
         "The API server, or an admission policy, refused a child.",
-        "Mend what the message names; a refusal for missing rights is mended in the operator's RBAC.",
+        "Mend what the message names; a refusal for missing rights is mended in the operator's RBAC. That a policy was "
+        "lifted is noticed within a minute.",
     ),
     Reason.QuotaExceeded: Explanation(
         "A ResourceQuota of the namespace leaves no room.",

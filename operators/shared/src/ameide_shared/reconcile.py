@@ -253,12 +253,13 @@ def is_paused(manifest: Manifest) -> bool:
 
 def _requeue(plan: Plan, outcome: Outcome, deferred: float | None, now: datetime) -> Result:
     """When to look again: the earliest of what the plan, its stages and a deferred status ask for."""
+    failures = outcome.failures
+    if outcome.written and not any(failure.unanswered for failure in failures):
+        # Our own writes cause no events here, and the next step may stand on them. What was refused waits until nothing
+        # else is left to write, which comes soon: a write without effect does not count.
+        return Result(0.0)
     waits = [wait for wait in (plan.requeue_after, deferred) if wait is not None]
-    if outcome.written and not outcome.failures:
-        # Our own writes cause no events here, and the next step may stand on them.
-        waits.append(0.0)
     waits += [max(0.1, (stage.retry_at - now).total_seconds()) for stage in plan.stages if stage.retry_at]
-    transient = [failure for failure in outcome.failures if not failure.terminal]
-    waits += [failure.retry_after for failure in transient if failure.retry_after is not None]
-    unbounded = [failure.message for failure in transient if failure.retry_after is None]
+    waits += [failure.retry_after for failure in failures if failure.retry_after is not None]
+    unbounded = [failure.message for failure in failures if not failure.terminal and failure.retry_after is None]
     return Result(min(waits) if waits else None, unbounded[0] if unbounded else "")

@@ -74,7 +74,7 @@ def failure_stage(failure: Failure, now: datetime) -> Stage:
         reason = Reason.ApplyFailed
     state = State.STALLED if failure.terminal else State.FAILED
     retry_at = None
-    if failure.retry_after is not None:
+    if failure.retry_after is not None and not failure.terminal:  # else nothing is expected of it
         retry_at = datetime.fromtimestamp(now.timestamp() + failure.retry_after, UTC)
     return Stage("", state, reason, failure.message, object=what, remedy=failure.remedy, retry_at=retry_at)
 
@@ -231,6 +231,7 @@ def significant(status: Mapping[str, Any]) -> Any:
         status.get("revision"),
         status.get("db"),
         status.get("definition"),
+        status.get("grants"),  # what was acknowledged is asked for again until it stands here
         status.get("deletion"),
         status.get("canary"),
         status.get("endpoints"),

@@ -163,6 +163,31 @@ async def test_an_exhausted_quota_is_told_apart() -> None:
             await client.create(samples.config_map())
 
 
+@pytest.mark.parametrize(
+    ("status", "reason", "message"),
+    [
+        (
+            422,
+            "Invalid",
+            "services \"a\" is forbidden: ValidatingAdmissionPolicy 'no' with binding 'b' denied request: x",
+        ),
+        (
+            403,
+            "Forbidden",
+            "services \"a\" is forbidden: ValidatingAdmissionPolicy 'no' with binding 'b' denied request: x",
+        ),
+        (401, "Unauthorized", "it is forbidden: ValidatingAdmissionPolicy 'no' with binding 'b' denied request: x"),
+        (403, "", 'admission webhook "policy.example.com" denied the request: x'),
+        (400, "BadRequest", 'admission webhook "policy.example.com" denied the request without explanation'),
+    ],
+)
+async def test_what_a_policy_of_the_cluster_denies_is_told_apart(status: int, reason: str, message: str) -> None:
+    async with against(refuses(status, reason, message)) as (client, _):
+        with pytest.raises(errors.AdmissionDenied) as caught:
+            await client.create(samples.config_map())
+    assert not caught.value.transient
+
+
 @pytest.mark.parametrize("body", ["<html>bad gateway</html>", "", "[]", '{"kind": "Other", "message": "x"}'])
 async def test_answers_that_are_no_status(body: str) -> None:
     async with against(says(body, 502)) as (client, _):

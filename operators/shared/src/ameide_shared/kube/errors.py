@@ -3,7 +3,8 @@
     ApiError                 any answer that is not success
     ├── Unauthorized         401: no valid credentials
     ├── Forbidden            403: RBAC or admission says no
-    │   └── QuotaExceeded    403: a ResourceQuota is used up; heals when it is raised or freed
+    │   ├── QuotaExceeded    403: a ResourceQuota is used up; heals when it is raised or freed
+    │   └── AdmissionDenied  403, 422 or what it chose: a policy or webhook of the cluster says no
     ├── NotFound             404
     ├── AlreadyExists        409 on create
     ├── Conflict             409: resourceVersion, uid or field ownership does not match
@@ -22,9 +23,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ameide_shared.kube.resources import Manifest, ObjectKey, ResourceType, key_of
 
@@ -75,6 +77,13 @@ class Forbidden(ApiError):
 
 class QuotaExceeded(Forbidden):
     """403 because a ResourceQuota of the namespace is used up."""
+
+
+class AdmissionDenied(Forbidden):
+    """A ValidatingAdmissionPolicy or an admission webhook refused the object: somebody's rule, not the schema or RBAC.
+
+    The code is the policy's choice, 422 unless it says otherwise.
+    """
 
 
 class NotFound(ApiError):
@@ -152,6 +161,11 @@ def holder_of(live: Manifest) -> str:
     return "nobody that we know"
 
 
+_DENIAL: Final = re.compile(
+    r"ValidatingAdmissionPolicy '[^']*' with binding '[^']*' denied request"
+    r'|admission webhook "[^"]*" denied the request'
+)
+
 _BY_REASON: dict[str, type[ApiError]] = {
     "Unauthorized": Unauthorized,
     "Forbidden": Forbidden,
@@ -193,6 +207,8 @@ def error_of(status: int, body: bytes, *, request: str, retry_after: str | None 
     kind = _BY_REASON.get(reason) or _BY_STATUS.get(status) or (ServerUnavailable if status >= 500 else ApiError)
     if kind is Forbidden and "exceeded quota" in message:
         kind = QuotaExceeded
+    elif kind in (ApiError, Unauthorized, Forbidden, Invalid) and _DENIAL.search(message):
+        kind = AdmissionDenied
     causes = [
         Cause(str(c.get("field") or ""), str(c.get("message") or ""), str(c.get("reason") or ""))
         for c in details.get("causes") or ()

@@ -18,9 +18,9 @@ from ameide_shared.external import ExternalError, Hands
 from ameide_shared.kube.cache import Cache
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.connection import connect
-from ameide_shared.kube.errors import ServerUnavailable
+from ameide_shared.kube.errors import Forbidden, ServerUnavailable, Unauthorized
 from ameide_shared.kube.limiter import Limiter
-from ameide_shared.kube.resources import DOMAIN, Manifest, ObjectKey, ResourceType
+from ameide_shared.kube.resources import DOMAIN, SECRET, Manifest, ObjectKey, ResourceType
 from ameide_shared.logging import FIELDS, bind
 from ameide_shared.plan import AddFinalizer, Call, Ensure, Outcome, Plan, RemoveFinalizer
 from ameide_shared.reasons import Reason
@@ -350,6 +350,23 @@ async def test_an_error_of_our_own_is_told_and_what_was_known_stays(site: Site) 
     assert "hunter2" not in str(status)
     await site.run(done("DBReady", Reason.DatabaseReady))
     assert site.conditions["Ready"]["status"] == "True"
+
+
+async def test_a_right_that_is_lacking_is_told_in_the_servers_words(site: Site, platform: Platform) -> None:
+    kubeconfig = platform.control_plane.kubeconfig_for_user("without-rights")
+    async with connect(kubeconfig) as connection:
+        stranger = ApiClient(connection, field_manager="domain-operator", limiter=Limiter(0))
+        with pytest.raises(Forbidden) as caught:
+            await stranger.get(SECRET, ObjectKey(site.key.namespace, "their-connection"))
+    await site.reconciler.on_failure(site.key, caught.value)
+    blocker = site.status["blocker"]
+    assert blocker["reason"] == "ApplyFailed"
+    for word in ('"their-connection"', 'cannot get resource "secrets"', 'User "without-rights"', site.key.namespace):
+        assert word in blocker["message"]
+    assert "rbac" in blocker["remedy"]
+    await site.reconciler.on_failure(site.key, Unauthorized("who are you?", status=401))
+    assert "who are you?" in site.status["blocker"]["message"]
+    assert "rbac" not in site.status["blocker"]["remedy"]
 
 
 async def test_a_timeout_is_told_as_such(site: Site) -> None:

@@ -57,6 +57,7 @@ log = logging.getLogger(__name__)
 DENIED_SECONDS = 60.0
 """When a child that an admission policy refused is tried again: that the policy was lifted no watch shows."""
 GRANT_THE_RIGHT = "grant the operator's service account this right: see rbac and watch in the values of its chart"
+TRIED_AGAIN = "it is tried again by itself; if it stays, look at the API server and its admission webhooks"
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -329,7 +330,7 @@ def explain(action: Action, error: Exception) -> Failure:
         action,
         Reason.ApplyFailed,
         f"could not {what}: {error}",
-        remedy="it is tried again by itself; if it stays, look at the API server and its admission webhooks",
+        remedy=TRIED_AGAIN,
         retry_after=error.retry_after if isinstance(error, ApiError) else None,
         unanswered=True,
     )

@@ -232,7 +232,7 @@ CATALOGUE: Final[Mapping[Reason, Explanation]] = {
         "Install what serves it, or change the spec so that it is not needed; the operator notices by itself.",
     ),
     Reason.ApplyFailed: Explanation(
-        "The API server, or an admission policy, refused a child.",
+        "The API server, or an admission policy, refused a child, or to tell the operator of something.",
         "Mend what the message names; a refusal for missing rights is mended in the operator's RBAC. That a policy was "
         "lifted is noticed within a minute.",
     ),

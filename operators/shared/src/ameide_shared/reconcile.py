@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from ameide_shared import vocabulary as v
-from ameide_shared.converge import Converger, Recorder
+from ameide_shared.converge import GRANT_THE_RIGHT, TRIED_AGAIN, Converger, Recorder
 from ameide_shared.external import Hands
 from ameide_shared.kube.cache import Cache
 from ameide_shared.kube.client import ApiClient
-from ameide_shared.kube.errors import ApiError, Conflict, NotFound
+from ameide_shared.kube.errors import ApiError, Conflict, Forbidden, NotFound
 from ameide_shared.kube.resources import Manifest, ObjectKey, ResourceType, key_of
 from ameide_shared.logging import add_field
 from ameide_shared.plan import Outcome, Plan
@@ -150,16 +150,7 @@ class Reconciler(Generic[O]):
         manifest = self._cache.store(self._kind.resource).get(key)
         if manifest is None or (isinstance(error, ApiError) and error.transient):
             return  # while the API server is away nothing can be reported either
-        timed_out = type(error).__name__ == Reason.ReconcileTimeout
-        stage = Stage(
-            "",
-            State.FAILED,
-            Reason.ReconcileTimeout if timed_out else Reason.InternalError,
-            str(error) if timed_out else f"{type(error).__name__} in the operator",
-            remedy="it is repeated; if it stays, look at the latencies of the API server and the operator"
-            if timed_out
-            else "see the operator's log, and report it to its maintainers",
-        )
+        stage = _stage_of(error)
         previous: Mapping[str, Any] = manifest.get("status") or {}
         told = {name: value for name, value in previous.items() if name not in _FOLDED}
         # What the kind's own stages are now is not known; that they exist is.
@@ -249,6 +240,20 @@ def is_paused(manifest: Manifest) -> bool:
     if metadata.get("deletionTimestamp"):
         return False
     return (metadata.get("annotations") or {}).get(v.ANNOTATION_PAUSED) == "true"
+
+
+def _stage_of(error: Exception) -> Stage:
+    """What an exception that ended a reconcile means to its resource."""
+    if isinstance(error, ApiError):
+        # Mostly a right that is lacking: the server's words name the object, the verb and who asked.
+        remedy = GRANT_THE_RIGHT if type(error) is Forbidden else TRIED_AGAIN
+        message = f"the API server refused what the operator asked of it: {error.message}"
+        return Stage("", State.FAILED, Reason.ApplyFailed, message, remedy=remedy)
+    if type(error).__name__ == Reason.ReconcileTimeout:
+        remedy = "it is repeated; if it stays, look at the latencies of the API server and the operator"
+        return Stage("", State.FAILED, Reason.ReconcileTimeout, str(error), remedy=remedy)
+    remedy = "see the operator's log, and report it to its maintainers"
+    return Stage("", State.FAILED, Reason.InternalError, f"{type(error).__name__} in the operator", remedy=remedy)
 
 
 def _requeue(plan: Plan, outcome: Outcome, deferred: float | None, now: datetime) -> Result:

@@ -37,6 +37,7 @@ from domain_operator.observe import OPTIONAL_APIS, Observer
 from domain_operator.observed import Observed
 from domain_operator.past import Past
 from domain_operator.plan import plan
+from domain_operator.plan.claims import ANNOTATION_CLUSTER, ANNOTATION_DATABASE, ANNOTATION_ROLE
 from domain_operator.plan.migration import LOOK
 from domain_operator.settings import DomainSettings
 from domain_operator.spec import Domain
@@ -66,6 +67,18 @@ class DomainWiring(Wiring):
     def of_cluster(self, manifest: Manifest) -> Iterable[ObjectKey]:
         """Every Domain that refers to a CloudNativePG Cluster."""
         return self.observer.domains_by_cluster.keys((key_of(manifest),))
+
+    def of_child(self, manifest: Manifest) -> Iterable[ObjectKey]:
+        """The Domain that a child belongs to; of a password Secret, which outlives it with retained data, also those
+        that want a name that the Secret is the claim to.
+        """
+        keys = set(super().of_child(manifest))
+        if manifest["kind"] == SECRET.kind:
+            namespace, marks = manifest["metadata"]["namespace"], manifest["metadata"].get("annotations") or {}
+            cluster = ObjectKey(namespace, marks.get(ANNOTATION_CLUSTER, ""))
+            for what, mark in (("database", ANNOTATION_DATABASE), ("role", ANNOTATION_ROLE)):
+                keys.update(self.observer.domains_by_cluster.keys((cluster, what, marks.get(mark, ""))))
+        return keys
 
     def of_claim(self, manifest: Manifest) -> Iterable[ObjectKey]:
         """The Domain that a Database or DatabaseRole belongs to, and those that want the same name."""
@@ -102,14 +115,19 @@ def start(settings: DomainSettings, connection: Connection) -> tuple[Runtime, Pl
 
 
 def _wake_rivals(runtime: Runtime, wiring: DomainWiring) -> Callable[[Manifest | None, Manifest | None], None]:
-    """When a Domain goes, those that want the same names may have them."""
+    """When a Domain goes, or no longer has them made for it, those that want the same names may have them."""
 
     def changed(old: Manifest | None, new: Manifest | None) -> None:
-        if old is not None and new is None:
+        if old is not None and (new is None or _provisioning(old) != _provisioning(new)):
             for key in wiring.observer.rivals_of(old):
                 runtime.queue.add(key, debounce=True)
 
     return changed
+
+
+def _provisioning(manifest: Manifest) -> object:
+    """How a Domain's raw spec has its database made: by that it is a rival or none."""
+    return ((manifest.get("spec") or {}).get("db") or {}).get("provisioning")
 
 
 def observed(objects: Iterable[Manifest], apis: frozenset[ResourceType]) -> Observed:

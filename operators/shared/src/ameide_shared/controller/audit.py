@@ -2,7 +2,8 @@
 
 A metadata-only LIST per kind, at start (are the caches filled?), after the watch listed anew, and every few minutes,
 finds objects that are gone and whose deletion nobody told us of: they are dropped, which queues their owners. And it
-finds objects that do not arrive: then the watch is dead. It is restarted; if that does not help, liveness fails.
+finds objects that do not arrive: then the watch is dead. It is restarted; if that does not help, liveness fails. Where
+the API server has gone back in time (see `timeline`) the process ends, to start from scratch.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from ameide_shared.controller.timeline import Seen, Timeline
 from ameide_shared.kube.cache import Cache, Store
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.errors import ApiError, NotFound
@@ -38,15 +40,6 @@ class Audited:
     resource: ResourceType
     label_selector: str = ""
     optional: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """One complete LIST of one namespace (None: of all): uid and version by key."""
-
-    namespace: str | None
-    objects: dict[ObjectKey, tuple[str, str]]
-    resource_version: str
 
 
 class Auditor:
@@ -81,6 +74,7 @@ class Auditor:
         self._revive = revive
         self._installed = installed
         self._grace = grace
+        self._timelines = {resource: Timeline(2 * grace) for resource in self._kinds}
         self._synced: set[ResourceType] = set()
         self._sync_errors: dict[ResourceType, str] = {}
         self.absent: set[ResourceType] = set()
@@ -171,7 +165,7 @@ class Auditor:
                 await self.audit(resource)
 
     async def audit(self, resource: ResourceType) -> None:
-        """Compare one kind. Never raises an ApiError: what cannot be listed is looked at next time."""
+        """Compare one kind. Raises WentBackError, but no ApiError: what cannot be listed is looked at next time."""
         kind = self._kinds[resource]
         try:
             result = await self._audit(kind)
@@ -182,7 +176,12 @@ class Auditor:
 
     async def _audit(self, kind: Audited) -> str:
         store = self._cache.store(kind.resource)
+        newest = store.newest
         seen = await self._list(kind)
+        if not self._timelines[kind.resource].judge(store, seen, newest, asyncio.get_running_loop().time()):
+            log.warning("audit of %s: the API server lists an older state than it had shown", kind.resource)
+            self._look_again(kind.resource)
+            return "skipped"
         if kind.resource in self.absent and len(store):
             # That an API is not there for a moment does not mean that all its objects are gone.
             await asyncio.sleep(_ABSENCE)
@@ -215,10 +214,13 @@ class Auditor:
             self._behind.pop(kind.resource, None)
             return "repaired"
         self._behind[kind.resource] = why
-        self._relisted[kind.resource] = asyncio.get_running_loop().time() + self._grace  # look again soon
+        self._look_again(kind.resource)
         return "behind"
 
-    async def _overdue(self, store: Store, seen: Sequence[_Seen]) -> list[tuple[ObjectKey, str, str]]:
+    def _look_again(self, resource: ResourceType) -> None:
+        self._relisted[resource] = asyncio.get_running_loop().time() + self._grace
+
+    async def _overdue(self, store: Store, seen: Sequence[Seen]) -> list[tuple[ObjectKey, str, str]]:
         """What the cache still lacks after the grace period."""
         deadline = asyncio.get_running_loop().time() + self._grace
         missing = _not_cached(store, seen)
@@ -227,7 +229,7 @@ class Auditor:
             missing = [item for item in missing if _lacks(store, *item)]
         return missing
 
-    async def _list(self, kind: Audited) -> list[_Seen]:
+    async def _list(self, kind: Audited) -> list[Seen]:
         """List a kind as it is watched; nothing where its API is not installed."""
         namespaces: Sequence[str | None] = self._namespaces if kind.resource.namespaced else ()
         seen = []
@@ -240,7 +242,7 @@ class Auditor:
                 self.absent.add(kind.resource)
                 if not kind.optional:
                     raise
-                seen.append(_Seen(namespace, {}, _EVER))
+                seen.append(Seen(namespace, {}, _EVER))
                 continue
             if kind.resource in self.absent and not kind.optional:
                 self._revive()  # kopf looked when it was absent
@@ -250,11 +252,11 @@ class Auditor:
                 key = key_of(item)
                 if self._admits(kind.resource, key.namespace):
                     objects[key] = (str(item["metadata"]["uid"]), str(item["metadata"]["resourceVersion"]))
-            seen.append(_Seen(namespace, objects, listing.resource_version))
+            seen.append(Seen(namespace, objects, listing.resource_version))
         return seen
 
 
-def _not_cached(store: Store, seen: Sequence[_Seen]) -> list[tuple[ObjectKey, str, str]]:
+def _not_cached(store: Store, seen: Sequence[Seen]) -> list[tuple[ObjectKey, str, str]]:
     return [
         (key, uid, version)
         for part in seen
@@ -276,7 +278,7 @@ def _lacks(store: Store, key: ObjectKey, uid: str, version: str) -> bool:
         return bool(metadata.get("uid") != uid)
 
 
-def _gone(store: Store, seen: Sequence[_Seen]) -> bool:
+def _gone(store: Store, seen: Sequence[Seen]) -> bool:
     """Whether the cache has an object that a LIST lacks. It may be younger than the LIST."""
     listed = {uid for part in seen for uid, _ in part.objects.values()}
     return any(live["metadata"].get("uid") not in listed for live in store.list())

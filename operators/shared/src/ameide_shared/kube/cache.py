@@ -64,6 +64,8 @@ class Store:
         self.resource = resource
         self.residues: dict[ObjectKey, object] = {}
         """For `apply.ensure`: differences that the server insists on, by object; gone with the object."""
+        self.newest = -math.inf
+        """The highest version that an event or an answer told of; it never sinks."""
         self._slim = slimmer or Slimmer()
         self._objects: dict[str, dict[str, dict[str, Any]]] = {}  # by namespace and name
         self._children: dict[Owner, set[ObjectKey]] = {}
@@ -134,11 +136,11 @@ class Store:
 
         `uids` and `resource_version` are the list's. Objects that are newer than the list stay.
         """
-        listed, version = set(uids), _version(resource_version)
+        listed, version = set(uids), version_number(resource_version)
         dropped = []
         for live in self.list(namespace):
             metadata = live["metadata"]
-            if metadata.get("uid") not in listed and _version(metadata.get("resourceVersion")) <= version:
+            if metadata.get("uid") not in listed and version_number(metadata.get("resourceVersion")) <= version:
                 self._bury(metadata.get("uid", ""), version)
                 self._drop(key_of(live), live, own=False)
                 dropped.append(live)
@@ -152,12 +154,13 @@ class Store:
         key = ObjectKey(metadata.get("namespace") or "", metadata["name"])
         version = metadata.get("resourceVersion")
         grave = self._tombstones.get(metadata.get("uid", ""))
-        if grave is not None and _version(version) < grave[0]:
+        if grave is not None and version_number(version) < grave[0]:
             return None
         live = self.get(key)
         if live is not None and not _newer(version, live["metadata"].get("resourceVersion")):
             return None
         stored = self._slim(self.resource, manifest, live)
+        self.newest = max(self.newest, version_number(version))
         if live is None:
             self._count += 1
         elif live["metadata"].get("uid") != metadata.get("uid"):
@@ -171,12 +174,13 @@ class Store:
         metadata = manifest["metadata"]
         uid, version = metadata.get("uid", ""), metadata.get("resourceVersion")
         # An object that leaves the watch's selector is DELETED too, with the version in which it lives on.
-        self._bury(uid, _version(version))
+        self._bury(uid, version_number(version))
+        self.newest = max(self.newest, version_number(version))
         key = key_of(manifest)
         live = self.get(key)
         if live is None or live["metadata"].get("uid") != uid:
             return False
-        if _version(version) < _version(live["metadata"].get("resourceVersion")):
+        if version_number(version) < version_number(live["metadata"].get("resourceVersion")):
             return False  # it left the selector, and a later write of ours brought it back
         self._drop(key, live, own=False)
         return True
@@ -268,7 +272,7 @@ class Cache:
         self.store(resource).remove(key, uid)
 
 
-def _version(version: object) -> float:
+def version_number(version: object) -> float:
     """A resourceVersion as a number. Anything else counts as older than all, and is compared for equality only."""
     try:
         return int(str(version))
@@ -280,5 +284,5 @@ def _newer(version: object, than: object) -> bool:
     """True if an object of `version` should replace one of version `than`."""
     if version == than:
         return False
-    left, right = _version(version), _version(than)
+    left, right = version_number(version), version_number(than)
     return left > right or left == -math.inf or right == -math.inf

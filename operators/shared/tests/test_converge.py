@@ -11,11 +11,12 @@ import pytest
 
 from ameide_dev.client import KubeClient
 from ameide_dev.operators import install_identities
-from ameide_shared.converge import Converger, decoded, describe, explain
+from ameide_shared.converge import Converger, decoded
+from ameide_shared.failures import describe, explain
 from ameide_shared.kube.cache import Cache
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.connection import connect
-from ameide_shared.kube.errors import Conflict, Invalid, NotFound, ServerUnavailable
+from ameide_shared.kube.errors import Conflict, Forbidden, Invalid, NotFound, ServerUnavailable
 from ameide_shared.kube.limiter import Limiter
 from ameide_shared.kube.resources import DEPLOYMENT, DOMAIN, SECRET, SERVICE, Manifest, ObjectKey
 from ameide_shared.plan import (
@@ -290,6 +291,14 @@ def test_every_failure_names_the_object_and_a_remedy(error: Exception) -> None:
     failure = explain(Ensure(manifest, "why"), error)
     assert "Service shop/orders" in failure.message
     assert failure.remedy
+
+
+def test_who_lacks_a_right_is_told_where_rights_are_granted_and_others_are_not() -> None:
+    manifest = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "orders", "namespace": "shop"}}
+    rights = Forbidden('services is forbidden: User "o" cannot create resource "services" in the namespace "shop"')
+    plugin = Forbidden('services "orders" is forbidden: cannot set blockOwnerDeletion')
+    remedies = [explain(Ensure(manifest, "why"), error).remedy for error in (rights, plugin)]
+    assert ["rbac" in remedy for remedy in remedies] == [True, False]
 
 
 def test_actions_are_described_by_verb_object_and_reason() -> None:

@@ -13,8 +13,8 @@ import pytest
 from ameide_dev.client import ApiError, KubeClient
 from ameide_dev.operators import install_identities
 from ameide_dev.processes import wait_until
-from ameide_shared.converge import DENIED_SECONDS
 from ameide_shared.external import ExternalError, Hands
+from ameide_shared.failures import DENIED_SECONDS
 from ameide_shared.kube.cache import Cache
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.connection import connect

@@ -16,19 +16,15 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from ameide_shared.external import ExternalError, Hands
+from ameide_shared.failures import MissingSourceError, describe, explain
 from ameide_shared.kube import apply
 from ameide_shared.kube.cache import Cache
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.errors import (
-    AdmissionDenied,
     ApiError,
     ChildConflict,
-    Conflict,
-    Forbidden,
     ImmutableField,
-    Invalid,
     NotFound,
-    QuotaExceeded,
 )
 from ameide_shared.kube.resources import DEPLOYMENT, SECRET, Manifest, ObjectKey, ResourceType, key_of, resource_of
 from ameide_shared.logging import register_secret
@@ -49,15 +45,10 @@ from ameide_shared.plan import (
     RemoveFinalizer,
     SecretValue,
 )
-from ameide_shared.reasons import Reason
 from ameide_shared.vocabulary import ANNOTATION_ROTATE_PASSWORD
 
 log = logging.getLogger(__name__)
 
-DENIED_SECONDS = 60.0
-"""When a child that an admission policy refused is tried again: that the policy was lifted no watch shows."""
-GRANT_THE_RIGHT = "grant the operator's service account this right: see rbac and watch in the values of its chart"
-TRIED_AGAIN = "it is tried again by itself; if it stays, look at the API server and its admission webhooks"
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -69,10 +60,6 @@ class Recorder(Protocol):
 
 class SourceChangedError(Exception):
     """A value is to be copied from a Secret that is no longer the one that the plan saw; the next plan sees it."""
-
-
-class MissingSourceError(Exception):
-    """A value is to be copied from a Secret, or a key of it, that is not there yet."""
 
 
 class Converger:
@@ -251,86 +238,3 @@ def decoded(secret: Mapping[str, Any], key: str) -> str | None:
     """The value of a key of a Secret, None where there is none."""
     encoded = (secret.get("data") or {}).get(key)
     return base64.b64decode(encoded).decode() if encoded else None
-
-
-def describe(action: Action) -> str:
-    """One line for logs and people: verb, object, reason."""
-    match action:
-        case Ensure() | EnsureSecret():
-            return f"ensure {action.manifest['kind']} {action.key}: {action.reason}"
-        case Delete():
-            return f"delete {action.resource.kind} {action.key}: {action.reason}"
-        case HandOverReplicas():
-            return f"hand over replicas of Deployment {action.key}: {action.reason}"
-        case AddFinalizer() | RemoveFinalizer():
-            verb = "add" if isinstance(action, AddFinalizer) else "remove"
-            return f"{verb} finalizer {action.finalizer}: {action.reason}"
-        case Notify():
-            return f"event {action.event_reason}: {action.reason}"
-        case Call():
-            return f"{action.operation}: {action.reason}"
-
-
-def explain(action: Action, error: Exception) -> Failure:
-    """What a refused or failed action means, in words its owner can act on."""
-    what = describe(action).split(":")[0]
-    if isinstance(error, ChildConflict):
-        return Failure(
-            action,
-            Reason.ChildConflict,
-            str(error),
-            remedy="rename or delete that object, or rename this resource",
-        )
-    if isinstance(error, ExternalError):
-        return Failure(
-            action,
-            error.reason,
-            error.message,
-            remedy=error.remedy,
-            terminal=error.terminal,
-            retry_after=error.retry_after,
-            unanswered=not error.terminal,
-        )
-    if isinstance(error, MissingSourceError):
-        return Failure(action, Reason.SecretNotFound, str(error), remedy="wait for what makes it, or mend that Secret")
-    if isinstance(error, QuotaExceeded):
-        return Failure(action, Reason.QuotaExceeded, f"could not {what}: {error}", remedy="raise the ResourceQuota")
-    if isinstance(error, (Invalid, ImmutableField)):
-        return Failure(
-            action,
-            Reason.ApplyFailed,
-            f"could not {what}: the API server refused it: {error}",
-            remedy="mend the named field in spec, or report this to the operator's maintainers",
-            terminal=True,
-        )
-    if isinstance(error, AdmissionDenied):
-        return Failure(
-            action,
-            Reason.ApplyFailed,
-            f"could not {what}: an admission policy of the cluster refused it: {error}",
-            remedy="change spec so that the policy permits it, or have whoever keeps that policy make an exception; it "
-            "is tried again every minute",
-            terminal=True,
-            retry_after=DENIED_SECONDS,
-        )
-    if isinstance(error, Forbidden):
-        return Failure(action, Reason.ApplyFailed, f"could not {what}: forbidden: {error}", remedy=GRANT_THE_RIGHT)
-    if isinstance(error, NotFound) and isinstance(action, (Ensure, EnsureSecret)):
-        return Failure(
-            action,
-            Reason.APINotInstalled,
-            f"could not {what}: {error}",
-            remedy="create the namespace, or install the API, that is missing",
-        )
-    if isinstance(error, Conflict):
-        return Failure(
-            action, Reason.ApplyFailed, f"could not {what}: it changed meanwhile", remedy="it is tried again by itself"
-        )
-    return Failure(
-        action,
-        Reason.ApplyFailed,
-        f"could not {what}: {error}",
-        remedy=TRIED_AGAIN,
-        retry_after=error.retry_after if isinstance(error, ApiError) else None,
-        unanswered=True,
-    )

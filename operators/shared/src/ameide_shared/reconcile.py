@@ -13,11 +13,12 @@ from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from ameide_shared import vocabulary as v
-from ameide_shared.converge import GRANT_THE_RIGHT, TRIED_AGAIN, Converger, Recorder
+from ameide_shared.converge import Converger, Recorder
 from ameide_shared.external import Hands
+from ameide_shared.failures import remedy_for
 from ameide_shared.kube.cache import Cache
 from ameide_shared.kube.client import ApiClient
-from ameide_shared.kube.errors import ApiError, Conflict, Forbidden, NotFound
+from ameide_shared.kube.errors import ApiError, Conflict, NotFound
 from ameide_shared.kube.resources import Manifest, ObjectKey, ResourceType, key_of
 from ameide_shared.logging import add_field
 from ameide_shared.plan import Outcome, Plan
@@ -246,9 +247,8 @@ def _stage_of(error: Exception) -> Stage:
     """What an exception that ended a reconcile means to its resource."""
     if isinstance(error, ApiError):
         # Mostly a right that is lacking: the server's words name the object, the verb and who asked.
-        remedy = GRANT_THE_RIGHT if type(error) is Forbidden else TRIED_AGAIN
         message = f"the API server refused what the operator asked of it: {error.message}"
-        return Stage("", State.FAILED, Reason.ApplyFailed, message, remedy=remedy)
+        return Stage("", State.FAILED, Reason.ApplyFailed, message, remedy=remedy_for(error))
     if type(error).__name__ == Reason.ReconcileTimeout:
         remedy = "it is repeated; if it stays, look at the latencies of the API server and the operator"
         return Stage("", State.FAILED, Reason.ReconcileTimeout, str(error), remedy=remedy)

@@ -14,7 +14,7 @@ from ameide_shared.cli.inputs import Given, by_key, overlaid, read, wanted, with
 from ameide_shared.cli.options import companion_option, companions, settings_option
 from ameide_shared.cli.output import comment, emit, shown, to_yaml
 from ameide_shared.cli.simulate import NO_UID, simulate
-from ameide_shared.converge import describe
+from ameide_shared.failures import describe
 from ameide_shared.kube.differ import differences
 from ameide_shared.kube.resources import SECRET, Manifest, key_of
 from ameide_shared.plan import Action, Ensure, EnsureSecret, Plan

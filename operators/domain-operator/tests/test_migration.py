@@ -5,10 +5,15 @@ What the migrators do is played by scenario images; the Jobs, their pods and the
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from databases import given, given_secret, migration_jobs, migrator, outcomes
 from domain_support import Domains
 
-from ameide_dev.client import condition_of
+from ameide_dev.client import KubeClient, condition_of
+from ameide_dev.testing.subject import StartOperator
+from ameide_dev.testing.waiting import until
 
 V1, V2, V3 = (f"ghcr.io/ameide/orders-domain:1.{minor}.0" for minor in range(3))
 
@@ -120,13 +125,40 @@ def test_retry_annotation_starts_one_new_job(domains: Domains) -> None:
     domains.create(image=V1, db=given(migrator("fail:1")))
     first = domains.until("MigrationFailed")["status"]["blocker"]["object"]
     domains.annotate(retry_migration="once more")
+    failed_otherwise(domains, first)
+    assert outcomes(domains) == ["failed", "failed"]
+
+
+def failed_otherwise(domains: Domains, first: str) -> str:
+    """The Job that failed after another one had."""
 
     def failed_again(domain: dict[str, object] | None) -> bool:
         blocker = (domain or {}).get("status", {}).get("blocker", {})
         return blocker.get("reason") == "MigrationFailed" and blocker["object"] != first
 
-    domains.kube.wait_for("ameide.io/v1", "Domain", "orders", failed_again, domains.namespace)
-    assert outcomes(domains) == ["failed", "failed"]
+    domain = domains.kube.wait_for("ameide.io/v1", "Domain", "orders", failed_again, domains.namespace)
+    name: str = domain["status"]["blocker"]["object"]
+    return name
+
+
+def test_pruned_jobs_start_no_migration(
+    kube: KubeClient, make_namespace: Callable[..., str], start_operator: StartOperator
+) -> None:
+    """Where one Job is kept, a retry prunes the last one of another image: the retry's own stays what it is."""
+    domains = Domains(kube, make_namespace("own"))
+    start_operator(domains.namespace, AMEIDE_HISTORY__JOBS="1")
+    released(domains)
+    domains.patch(image=V2, db={"migrationJobImage": migrator("fail:1")})
+    failed = domains.until("MigrationFailed")["status"]["blocker"]["object"]
+    for retry in ("1", "2"):
+        domains.annotate(retry_migration=retry)
+        failed = failed_otherwise(domains, failed)
+    until("all but two Jobs are pruned", lambda: outcomes(domains) == ["failed", "failed"])
+    names = [job["metadata"]["name"] for job in migration_jobs(domains)]
+    domains.annotate(reconcile_at="now")
+    time.sleep(3)
+    assert [job["metadata"]["name"] for job in migration_jobs(domains)] == names
+    assert domains.get()["status"]["blocker"]["object"] == failed == f"Job {names[-1]}"
 
 
 def test_rollback_runs_that_images_migrator_again(domains: Domains) -> None:

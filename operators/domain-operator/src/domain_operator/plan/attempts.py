@@ -1,12 +1,13 @@
 """The Jobs of a Domain's migrations: which one is the target's, which still run, which are too many.
 
-A Job's attempt holds the number of the revision it starts from, so that a rollback to an image runs its migrator anew,
-while a restarted operator finds the Job it had begun.
+A Job's name says what asks for it and nothing else: migration, retry annotation, and the number of the revision that
+it starts from, so that a rollback to an image runs its migrator anew, while a restarted operator finds the Job it had
+begun. A Job that another migration has run after counts no more: asked for again, it makes way for one of its own name.
 
-No migration is begun twice because somebody knew too little: a Job is found by its attempt, whichever others were
-removed meanwhile; its name is the same for whoever knows the same, so that the API server refuses a second one; and who
-has not been there from the beginning asks what is there before beginning one (`domain_operator.past`). What is left:
-a Job that is removed after its success and before the release that remembers it is run again. Nothing knows of it.
+No migration is begun twice because somebody knew too little: whoever asks for the same means the same Job, whichever
+others are there or were removed, so that the API server refuses a second one; and who has not been there from the
+beginning asks what is there before beginning one (`domain_operator.past`). What is left: a Job that is removed after
+its success and before the release that remembers it is run again. Nothing knows of it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from ameide_shared import vocabulary as v
@@ -26,44 +26,26 @@ from ameide_shared.workload import JobPhase, job_state
 from domain_operator.plan.context import Context
 
 ANNOTATION_KEY: Final = "ameide.io/migration-key"
-ANNOTATION_ATTEMPT: Final = "ameide.io/migration-attempt"
 ANNOTATION_IMAGE: Final = "ameide.io/image"
 MIGRATE: Final = "migrate"
 """Name of the container that migrates."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """A migration and what it starts from: a new release, or a new value of the annotation, is a new attempt."""
-
-    key: str
-    retry: str
-    start: str
-
-    @property
-    def digest(self) -> str:
-        """10 hex digits."""
-        return hashlib.sha256(json.dumps([self.key, self.retry, self.start]).encode()).hexdigest()[:10]
-
-
-def attempt_at(ctx: Context, key: str, current: Revision | None) -> Attempt:
-    """The attempt at the migration of this key that the spec asks for; `current` was released last."""
-    return Attempt(key, ctx.annotation(v.ANNOTATION_RETRY_MIGRATION), str(current.number) if current else "0")
-
-
-def job_name(ctx: Context, jobs: Sequence[Manifest], attempt: Attempt) -> str:
-    """The name of the target's Job: stable over restarts, new for a new start of the same migration.
-
-    A migration starts anew after a release, and after another migration has been run in between. The newest Job tells
-    whether that is so; older ones may have been removed.
-    """
-    newest = jobs[-1]["metadata"] if jobs else {}
-    if jobs and newest["annotations"].get(ANNOTATION_ATTEMPT) == attempt.digest:
-        return str(newest["name"])
-    others = [job for job in jobs if job["metadata"]["annotations"][ANNOTATION_KEY] != attempt.key]
-    after = others[-1]["metadata"].get("uid", "") if others else ""
-    identity = json.dumps([attempt.key, attempt.retry, attempt.start, after])
+def job_name(ctx: Context, key: str, current: Revision | None) -> str:
+    """The name of the Job that migrates to `key`; `current` was released last."""
+    start = str(current.number) if current else "0"
+    identity = json.dumps([key, ctx.annotation(v.ANNOTATION_RETRY_MIGRATION), start])
     return bounded_name(ctx.primitive.name, f"-migrate-{hashlib.sha256(identity.encode()).hexdigest()[:8]}")
+
+
+def is_overtaken(jobs: Sequence[Manifest], job: Manifest) -> bool:
+    """Whether a migration of something else was begun after this Job: the schema is not any more as it left it."""
+    own = job["metadata"]
+    return any(
+        other["metadata"]["annotations"][ANNOTATION_KEY] != own["annotations"][ANNOTATION_KEY]
+        and (other["metadata"].get("creationTimestamp") or "") > (own.get("creationTimestamp") or "")
+        for other in jobs
+    )
 
 
 def jobs_of(ctx: Context) -> list[Manifest]:

@@ -16,8 +16,8 @@ from typing import Any, Final
 from ameide_shared import vocabulary as v
 from ameide_shared.builders.job import job
 from ameide_shared.builders.pod import Extras, job_template, one_shot_container
-from ameide_shared.kube.resources import Manifest
-from ameide_shared.plan import Action, Call, Ensure
+from ameide_shared.kube.resources import JOB, Manifest, key_of
+from ameide_shared.plan import Action, Call, Delete, Ensure
 from ameide_shared.reasons import Reason
 from ameide_shared.redact import scrub, tail
 from ameide_shared.revisions import Revision
@@ -25,12 +25,10 @@ from ameide_shared.stages import Stage, State, blocked, done
 from ameide_shared.workload import JobPhase, JobState, job_state
 from domain_operator.plan import sql
 from domain_operator.plan.attempts import (
-    ANNOTATION_ATTEMPT,
     ANNOTATION_IMAGE,
     ANNOTATION_KEY,
     MIGRATE,
-    Attempt,
-    attempt_at,
+    is_overtaken,
     job_name,
     jobs_of,
     running_job,
@@ -85,8 +83,7 @@ def plan_migration(ctx: Context, binding: Binding, database: Stage, revisions: S
     key = migration_key(ctx, binding)
     current = revisions[-1] if revisions else None
     jobs = jobs_of(ctx)
-    attempt = attempt_at(ctx, key, current)
-    name = job_name(ctx, jobs, attempt)
+    name = job_name(ctx, key, current)
     prune = surplus(ctx, jobs, keep=name)
     if current is not None and (current.annotations or {}).get(ANNOTATION_KEY) == key:
         stage = done(MIGRATION_SUCCEEDED, Reason.MigrationComplete)
@@ -100,11 +97,14 @@ def plan_migration(ctx: Context, binding: Binding, database: Stage, revisions: S
         )
         return Migration(stage, key, True, actions=prune, facts=recorded(ctx))
     live = next((job for job in jobs if job["metadata"]["name"] == name), None)
-    if not database.done and (live is None or job_state(live, ()).phase is not JobPhase.SUCCEEDED):
+    overtaken = live is not None and is_overtaken(jobs, live)
+    if not database.done and (live is None or overtaken or job_state(live, ()).phase is not JobPhase.SUCCEEDED):
         return Migration(blocked(MIGRATION_SUCCEEDED, database), key, facts=recorded(ctx))
     running = running_job(jobs, besides=name)
     if live is None or running is not None:
-        return _begin(ctx, migration_job(ctx, binding, name, attempt), key, running or running_pod(ctx), prune)
+        return _begin(ctx, migration_job(ctx, binding, name, key), key, running or running_pod(ctx), prune)
+    if overtaken:
+        return _make_way(ctx, live, key)
     return _follow(ctx, live, key, prune)
 
 
@@ -127,6 +127,20 @@ def _begin(ctx: Context, wanted: Manifest, key: str, running: str | None, prune:
     create = Ensure(wanted, f"migrate to {ctx.spec.image}", create_only=True)
     stage = _running(what, f"migration {what} is running")
     return Migration(stage, key, actions=(create, *prune), facts=recorded(ctx))
+
+
+def _make_way(ctx: Context, live: Manifest, key: str) -> Migration:
+    """Remove the Job of the first time, and nothing else: were the other migration's pruned, it would count again."""
+    what = f"Job {live['metadata']['name']}"
+    stage = Stage(
+        MIGRATION_SUCCEEDED,
+        State.PROGRESSING,
+        Reason.MigrationPending,
+        f"another migration has run since {what}, which makes way for a new one",
+        object=what,
+    )
+    away = Delete(JOB, key_of(live), live["metadata"]["uid"], "asked for again after another migration")
+    return Migration(stage, key, actions=(away,), facts=recorded(ctx))
 
 
 def _follow(ctx: Context, live: Manifest, key: str, prune: tuple[Action, ...]) -> Migration:
@@ -165,7 +179,7 @@ def _failed(ctx: Context, what: str, name: str, state: JobState) -> Stage:
     )
 
 
-def migration_job(ctx: Context, binding: Binding, name: str, attempt: Attempt) -> dict[str, Any]:
+def migration_job(ctx: Context, binding: Binding, name: str, key: str) -> dict[str, Any]:
     """The Job: where the operator made the roles, the owner first grants the app its rights, then it migrates."""
     db, migrations = ctx.spec.db, migrations_of(ctx)
     connection = connection_env(binding, binding.owner_secret)
@@ -203,9 +217,5 @@ def migration_job(ctx: Context, binding: Binding, name: str, attempt: Attempt) -
         template,
         backoff_limit=migrations.backoff_limit,
         deadline_seconds=migrations.timeout_seconds,
-        annotations={
-            ANNOTATION_KEY: attempt.key,
-            ANNOTATION_ATTEMPT: attempt.digest,
-            ANNOTATION_IMAGE: ctx.spec.image,
-        },
+        annotations={ANNOTATION_KEY: key, ANNOTATION_IMAGE: ctx.spec.image},
     )

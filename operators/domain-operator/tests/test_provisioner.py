@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -262,6 +263,31 @@ def test_reference_without_consent_runs_no_job(domains: Domains, chart: Platform
     delete(domains)
     assert kube.list("batch/v1", "Job", CLUSTERS, label_selector=f"ameide.io/owner-namespace={domains.namespace}") == []
     kube.delete(CNPG_API, "Cluster", closed.partition("/")[2], CLUSTERS)
+
+
+def test_what_is_being_made_is_dropped_only_once_it_is_there(
+    chart: Platform, domains: Domains, shared: str, root: psycopg.Connection, kube: KubeClient
+) -> None:
+    """Deleted while the Job makes the roles: what it makes after the drop would stay for ever."""
+    with superuser(chart, cluster="shared") as holding:
+        holding.execute("BEGIN")
+        holding.execute(f'CREATE ROLE "{role_of(domains)}_owner"')  # the Job's own statement waits for the end of this
+        domains.create(db=shared_db(domains, shared, database_name(domains), deletionPolicy="Delete"))
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s"
+        statement = f"CREATE ROLE%{role_of(domains)}_owner%"
+        until("a Job that waits", lambda: root.execute(waiting, [statement]).fetchone(), timeout=60)
+        domains.kube.delete(API, "Domain", "orders", domains.namespace)
+
+        def told(domain: dict[str, Any] | None) -> bool:
+            message: str = (domain or {}).get("status", {}).get("blocker", {}).get("message", "")
+            return "is to end before the data is dropped" in message
+
+        domains.kube.wait_for(API, "Domain", "orders", told, domains.namespace)
+        holding.execute("ROLLBACK")
+    domains.kube.wait_gone(API, "Domain", "orders", domains.namespace, timeout=60)
+    assert names(root, domains) == set()
+    assert root.execute("SELECT FROM pg_database WHERE datname = %s", [database_name(domains)]).fetchone() is None
+    assert claims(kube, domains) == []
 
 
 def test_rotation_is_another_job(chart: Platform, domains: Domains, shared: str) -> None:

@@ -31,6 +31,9 @@ from domain_operator.plan.told import pods_are_behind
 
 def drop_data(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
     """The next step of dropping."""
+    makers = _makers(ctx, binding)
+    if makers is not None:
+        return step(*makers, deadline, ctx.now)
     cluster = ctx.observed.objects.get(CNPG_CLUSTER, binding.cluster.namespace, binding.cluster.name)
     if cluster is None:
         message = f"Cluster {binding.cluster} is missing, so its data cannot be dropped"
@@ -69,6 +72,33 @@ def drop_data(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
             message = f"CloudNativePG is dropping {resource.kind} {', '.join(str(key_of(live)) for live in left)}"
             return step(f"{message}: {told}" if told else message, actions, deadline, ctx.now)
     return finished(None, [*_password_secrets(ctx, binding), *foreign_jobs(ctx, binding)])
+
+
+def _makers(ctx: Context, binding: Binding) -> tuple[str, list[Action]] | None:
+    """What still makes roles and schema, or looks for them, and how it ends: beside it, what is dropped comes back.
+
+    A Job at work is waited for, up to its own deadline, so that all it makes bears the claim by which it is dropped.
+    One that could not begin goes, and is gone only after its pods.
+    """
+    drop = provisioner.job_name(ctx, binding, "drop")
+    others = [
+        job
+        for job in owned(ctx, JOB, binding)
+        if job["metadata"]["name"] != drop and job_state(job, ()).phase is JobPhase.RUNNING
+    ]
+    if not others:
+        return None
+    actions: list[Action] = [
+        Delete(JOB, key_of(job), job["metadata"]["uid"], "the data is to be dropped", "Foreground")
+        for job in others
+        if not job["metadata"].get("deletionTimestamp") and not _is_at_work(ctx, job)
+    ]
+    return f"Job {', '.join(str(key_of(job)) for job in others)} is to end before the data is dropped", actions
+
+
+def _is_at_work(ctx: Context, job: Manifest) -> bool:
+    pods = ctx.observed.pods_of_job(job["metadata"]["name"])
+    return any((pod.get("status") or {}).get("phase") == "Running" for pod in pods)
 
 
 def _was_made(database: Manifest) -> bool:

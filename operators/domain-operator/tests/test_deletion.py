@@ -127,6 +127,7 @@ def test_database_with_a_schema_of_others_stays(chart: Platform, domains: Domain
         schemas = {name for (name,) in connection.execute("SELECT nspname FROM pg_namespace").fetchall()}
     assert "reports" in schemas
     assert "orders" not in schemas
+    assert "Job" not in claims(domains)
     (message,) = events(domains, "DataLeftBehind")
     assert "reports" in message
     assert database_of(domains) in message

@@ -227,12 +227,16 @@ def test_retained_data_is_refused_to_another_namespace(
     assert claims(kube, other) == []
 
 
-def test_retained_data_returns_to_its_domain(chart: Platform, domains: Domains, shared: str) -> None:
+def test_retained_data_returns_to_its_domain(
+    chart: Platform, domains: Domains, shared: str, kube: KubeClient
+) -> None:
+    """No more than the claim to it stays: the Job goes with the Domain."""
     domains.create(db=shared_db(domains, shared, database_name(domains)))
     domains.ready(timeout=60)
     with session(chart, domains, cluster="shared", owner=True) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 7 AS number; COMMENT ON SCHEMA orders IS 'said by a migration'")
     delete(domains)
+    assert [kind for kind, _, _ in (claim.partition("/") for claim in claims(kube, domains))] == ["Secret", "Secret"]
     domains.kube.wait_gone("v1", "Secret", "orders-domain-db", domains.namespace, timeout=60)
     domains.create(db=shared_db(domains, shared, database_name(domains)))
     domains.ready(timeout=60)

@@ -43,6 +43,7 @@ from domain_operator.plan.connection import is_outdated
 from domain_operator.plan.context import Context
 from domain_operator.plan.database import external_target, plan_database
 from domain_operator.plan.deletion import FINALIZER, plan_deletion
+from domain_operator.plan.endings import foreign_jobs
 from domain_operator.plan.migration import MIGRATION_SUCCEEDED, Migration, plan_migration
 from domain_operator.settings import DomainSettings
 from domain_operator.spec import Domain
@@ -67,7 +68,7 @@ def plan(manifest: Manifest, observed: Observed, settings: DomainSettings, now: 
     try:
         domain = Domain.parse(manifest)
     except InvalidSpec as error:
-        return _invalid(manifest, primitive, error, deleting)
+        return _invalid(manifest, primitive, observed, error, deleting)
     ctx = Context(manifest, domain, primitive, observed, settings, now)
     binding = _binding(ctx)
     if deleting:
@@ -223,7 +224,7 @@ def _connection_of(template: PodTemplate) -> str:
     return ""
 
 
-def _invalid(manifest: Manifest, primitive: Primitive, error: InvalidSpec, deleting: bool) -> Plan:
+def _invalid(manifest: Manifest, primitive: Primitive, observed: Observed, error: InvalidSpec, deleting: bool) -> Plan:
     """A spec that cannot be compiled: nothing is touched, what runs goes on running."""
     stage = refusal_of(error)
     stages = (
@@ -236,6 +237,7 @@ def _invalid(manifest: Manifest, primitive: Primitive, error: InvalidSpec, delet
     if deleting and FINALIZER in (manifest["metadata"].get("finalizers") or ()):
         message = "the spec cannot be read, so whatever it made outside its namespace is left behind"
         actions = (
+            *foreign_jobs(primitive, observed),
             Notify("Warning", Reason.DataLeftBehind, message),
             RemoveFinalizer(FINALIZER, "deletion never hangs on a spec that cannot be read"),
         )

@@ -46,9 +46,9 @@ def plan_deletion(ctx: Context, binding: Binding | None) -> Plan:
         return step("pods are still ending", [], deadline, ctx.now)
     retain = ctx.spec.db is None or ctx.spec.db.deletion_policy == "Retain"
     if binding is None or not binding.provisioned or retain:
-        return finished(_retained(ctx, binding))
+        return finished(ctx.primitive, ctx.observed, _retained(ctx, binding))
     if ctx.now >= deadline:
-        return finished(_left_behind(ctx, binding))
+        return finished(ctx.primitive, ctx.observed, _left_behind(ctx, binding))
     return drop_data(ctx, binding, deadline)
 
 

@@ -25,7 +25,7 @@ from ameide_shared.workload import JobPhase, job_state
 from domain_operator.plan import provisioner, sql
 from domain_operator.plan.binding import Binding
 from domain_operator.plan.context import Context
-from domain_operator.plan.endings import finished, foreign_jobs, owned, step, try_again, waiting
+from domain_operator.plan.endings import finished, owned, step, try_again, waiting
 from domain_operator.plan.told import pods_are_behind
 
 
@@ -48,12 +48,14 @@ def drop_data(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
         if outcome:
             names = ", ".join(outcome)
             return finished(
+                ctx.primitive,
+                ctx.observed,
                 Notify(
                     "Warning",
                     Reason.DataLeftBehind,
                     f"schema {binding.schema} was dropped; database {binding.database} on Cluster {binding.cluster} "
                     f"stays, because it holds schemas of others: {names}",
-                )
+                ),
             )
     for resource, policy in (
         (CNPG_DATABASE, "databaseReclaimPolicy"),
@@ -71,7 +73,7 @@ def drop_data(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
             told = "; ".join(filter(None, ((live.get("status") or {}).get("message", "") for live in left)))
             message = f"CloudNativePG is dropping {resource.kind} {', '.join(str(key_of(live)) for live in left)}"
             return step(f"{message}: {told}" if told else message, actions, deadline, ctx.now)
-    return finished(None, [*_password_secrets(ctx, binding), *foreign_jobs(ctx, binding)])
+    return finished(ctx.primitive, ctx.observed, None, *_password_secrets(ctx, binding))
 
 
 def _makers(ctx: Context, binding: Binding) -> tuple[str, list[Action]] | None:
@@ -162,7 +164,7 @@ def _drop_shared(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
     """In a shared database: a superuser Job drops what bears our claim."""
     told = (ctx.manifest.get("status") or {}).get("db") or {}
     if not owned(ctx, SECRET, binding) and "lastMigrationTime" not in told:
-        return finished(None, foreign_jobs(ctx, binding))  # it was refused, so nothing was ever made
+        return finished(ctx.primitive, ctx.observed, None)  # it was refused, so nothing was ever made
     cluster = ctx.observed.objects.get(CNPG_CLUSTER, binding.cluster.namespace, binding.cluster.name)
     refusal = provisioner.superuser_problem(binding, cluster)
     if refusal is not None:
@@ -180,7 +182,7 @@ def _drop_shared(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
     if state.phase is JobPhase.FAILED:
         message = f"{what} failed: {state.message}"
         return waiting(ctx, message, what, deadline, try_again(ctx, live, state))
-    return finished(None, [*_password_secrets(ctx, binding), *foreign_jobs(ctx, binding)])
+    return finished(ctx.primitive, ctx.observed, None, *_password_secrets(ctx, binding))
 
 
 def _password_secrets(ctx: Context, binding: Binding) -> list[Action]:

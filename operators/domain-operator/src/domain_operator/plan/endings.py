@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ameide_shared import vocabulary as v
+from ameide_shared.builders.identity import Primitive
 from ameide_shared.kube.resources import JOB, Manifest, ResourceType, key_of
 from ameide_shared.plan import Action, Delete, Notify, Plan, RemoveFinalizer
 from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage, State
 from ameide_shared.status import parse_time
 from ameide_shared.workload import JobState
+from domain_operator.observed import Observed
 from domain_operator.plan.binding import Binding
 from domain_operator.plan.context import Context
 
@@ -54,29 +56,30 @@ def try_again(ctx: Context, live: Manifest, state: JobState) -> tuple[Action, ..
     return (Delete(JOB, key_of(live), live["metadata"]["uid"], "it failed, and is tried again"),)
 
 
-def finished(event: Notify | None, actions: list[Action] | None = None) -> Plan:
-    """Nothing is left to wait for: the finalizer goes."""
+def finished(primitive: Primitive, observed: Observed, event: Notify | None, *actions: Action) -> Plan:
+    """Nothing is left to wait for: Jobs in other namespaces go, which no garbage collector knows, and the finalizer."""
     told: tuple[Action, ...] = (event,) if event else ()
     release = RemoveFinalizer(FINALIZER, "nothing outside is left to do")
     stage = Stage("", State.PROGRESSING, Reason.Deleting, "its children are being collected")
-    return Plan((*(actions or ()), *told, release), (stage,))
+    return Plan((*actions, *foreign_jobs(primitive, observed), *told, release), (stage,))
 
 
 def owned(ctx: Context, resource: ResourceType, binding: Binding) -> list[Manifest]:
     """Objects of this Domain in the Cluster's namespace, by their owner labels."""
-    wanted = (ctx.primitive.namespace, ctx.primitive.name, ctx.primitive.primitive)
-    found = []
-    for live in ctx.observed.objects.list(resource, binding.cluster.namespace):
-        labels = live["metadata"].get("labels") or {}
-        marks = (labels.get(v.LABEL_OWNER_NAMESPACE), labels.get(v.LABEL_OWNER_NAME), labels.get(v.LABEL_PRIMITIVE))
-        if marks == wanted:
-            found.append(live)
-    return found
+    found = ctx.observed.objects.list(resource, binding.cluster.namespace)
+    return [live for live in found if _is_marked(ctx.primitive, live)]
 
 
-def foreign_jobs(ctx: Context, binding: Binding) -> list[Action]:
-    """The end of all Jobs of this Domain in the Cluster's namespace."""
+def _is_marked(primitive: Primitive, live: Manifest) -> bool:
+    labels = live["metadata"].get("labels") or {}
+    marks = (labels.get(v.LABEL_OWNER_NAMESPACE), labels.get(v.LABEL_OWNER_NAME), labels.get(v.LABEL_PRIMITIVE))
+    return marks == (primitive.namespace, primitive.name, primitive.primitive)
+
+
+def foreign_jobs(primitive: Primitive, observed: Observed) -> list[Action]:
+    """The end of all Jobs of a Domain in the Cluster's namespace."""
     return [
         Delete(JOB, key_of(live), live["metadata"]["uid"], "the Domain is being deleted")
-        for live in owned(ctx, JOB, binding)
+        for live in observed.objects.list(JOB)
+        if _is_marked(primitive, live)
     ]

@@ -227,9 +227,7 @@ def test_retained_data_is_refused_to_another_namespace(
     assert claims(kube, other) == []
 
 
-def test_retained_data_returns_to_its_domain(
-    chart: Platform, domains: Domains, shared: str, kube: KubeClient
-) -> None:
+def test_retained_data_returns_to_its_domain(chart: Platform, domains: Domains, shared: str, kube: KubeClient) -> None:
     """No more than the claim to it stays: the Job goes with the Domain."""
     domains.create(db=shared_db(domains, shared, database_name(domains)))
     domains.ready(timeout=60)

@@ -8,12 +8,14 @@ from typing import Any
 
 import httpx
 import pytest
-from domain_support import SUBJECT, Domains
+from databases import real
+from domain_support import CLIENT_IMAGE, SUBJECT, Domains
 
 from ameide_dev.client import KubeClient
 from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
 from ameide_dev.testing.apiproxy import Answer, ApiProxy, Call, Cut, Fault, Late
+from ameide_dev.testing.resources import API
 from ameide_dev.testing.subject import metric, namespaces
 from ameide_dev.testing.waiting import never, until
 
@@ -155,3 +157,27 @@ def deployment(domains: Domains, name: str) -> dict[str, Any]:
 
 def children(domains: Domains, kind: str, name: str) -> list[dict[str, Any]]:
     return domains.kube.list("apps/v1", kind, domains.namespace, label_selector=f"ameide.io/name={name}")
+
+
+def test_log_that_cannot_be_read_at_first_still_tells_the_version(behind: Behind, cluster: str) -> None:
+    """The node of the migration's pod does not answer: the rollout goes on, and the log is asked for again."""
+    refused: list[Call] = []
+
+    def node_is_away(call: Call) -> Fault:
+        if call.path.endswith("/log") and not refused:
+            refused.append(call)
+            return Answer(502)
+        return None
+
+    behind.proxy.fault = node_is_away
+    says = {"command": ["sh", "-c", "echo Successfully applied 7 migrations to schema orders, now at version v7"]}
+    db = real(behind.domains, cluster, deletionPolicy="Delete", migrations=says, migrationJobImage=CLIENT_IMAGE)
+    behind.domains.create("orders", db=db)
+    behind.domains.ready("orders", timeout=90)
+    assert refused
+
+    def version() -> object:
+        return behind.domains.get("orders")["status"]["db"].get("migrationVersion")
+
+    assert until("the version", version, timeout=30) == "7"
+    behind.domains.kube.delete(API, "Domain", "orders", behind.domains.namespace, wait=60)

@@ -7,9 +7,10 @@ ServiceAccount of somebody else that the spec names, the end of a migration's lo
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 
 from ameide_shared.builders.identity import Primitive
-from ameide_shared.kube.errors import ApiError
+from ameide_shared.kube.errors import ApiError, NotFound
 from ameide_shared.kube.index import Index
 from ameide_shared.kube.resources import (
     CNPG_CLUSTER,
@@ -30,11 +31,14 @@ from ameide_shared.observing import Reader
 from ameide_shared.redact import scrub, tail
 from ameide_shared.snapshot import Snapshot
 from ameide_shared.spec import InvalidSpec
+from ameide_shared.status import parse_time
 from ameide_shared.workload import JobPhase, job_state
 from domain_operator.observed import Observed
 from domain_operator.past import Past
+from domain_operator.plan.attempts import ANNOTATION_IMAGE
 from domain_operator.plan.binding import cluster_key, wanted_names
 from domain_operator.plan.claims import ANNOTATION_CLUSTER, ANNOTATION_DATABASE, ANNOTATION_ROLE
+from domain_operator.plan.told import LOG_PATIENCE_SECONDS, has_ended
 from domain_operator.spec import Domain
 
 log = logging.getLogger(__name__)
@@ -118,36 +122,43 @@ class Observer:
         return [*found, secret] if secret is not None else found
 
     async def _job_logs(self, observed: Observed, manifest: Manifest) -> dict[str, str]:
-        """The log of a Job that ended without a usable termination message and is not yet told of in status."""
+        """The logs of Jobs that ended without a termination message, whose version is not yet told in status."""
         db = (manifest.get("status") or {}).get("db") or {}
         logs: dict[str, str] = {}
         for job in observed.objects.list(JOB, manifest["metadata"]["namespace"]):
-            image = (job["metadata"].get("annotations") or {}).get("ameide.io/image")
+            image = (job["metadata"].get("annotations") or {}).get(ANNOTATION_IMAGE)
             pods = observed.pods_of_job(job["metadata"]["name"])
             state = job_state(job, pods)
-            told = db.get("migratedImage") == image and "lastMigrationTime" in db
+            told = db.get("migratedImage") == image and ("migrationVersion" in db or _is_long_ago(state.finished_at))
             # A Job's end may be seen before its pod's, whose termination message mostly says it all.
-            ended = any((pod.get("status") or {}).get("phase") == "Succeeded" for pod in pods)
-            silent = state.phase is JobPhase.SUCCEEDED and ended and not state.termination and not told
-            if image and silent:
-                text = await self._log_of(job, pods)
-                if text:
-                    logs[job["metadata"]["name"]] = text
+            silent = state.phase is JobPhase.SUCCEEDED and has_ended(pods) and not state.termination and not told
+            text = await self._log_of(job, pods) if image and silent else None
+            if text is not None:
+                logs[job["metadata"]["name"]] = text
         return logs
 
-    async def _log_of(self, job: Manifest, pods: list[Manifest]) -> str:
+    async def _log_of(self, job: Manifest, pods: list[Manifest]) -> str | None:
+        """The end of a Job's log, None where it cannot be read now."""
         uid = job["metadata"]["uid"]
-        if uid not in self._logs and pods:
+        if uid not in self._logs:
             newest = max(pods, key=lambda pod: pod["metadata"].get("creationTimestamp") or "")
             try:
                 text = await self._reader.client.pod_log(key_of(newest), container="migrate", tail_lines=_LOG_LINES)
+            except NotFound:
+                text = ""  # the pod is gone, and its log with it
             except ApiError as error:
                 log.info("log of pod %s cannot be read: %s", key_of(newest), error.message)
-                text = ""
+                return None
             if len(self._logs) > 1024:
                 self._logs.clear()
             self._logs[uid] = tail(scrub(text, known_secrets()), _LOG_LINES, 8192)
-        return self._logs.get(uid, "")
+        return self._logs[uid]
+
+
+def _is_long_ago(finished_at: str) -> bool:
+    """Whether a migration ended so long ago that its log is not asked for any more: a restart reads none again."""
+    now = datetime.now(UTC)
+    return not finished_at or (now - parse_time(finished_at)).total_seconds() > LOG_PATIENCE_SECONDS
 
 
 def _cluster_of_domain(domain: Manifest) -> list[tuple[object, ...]]:

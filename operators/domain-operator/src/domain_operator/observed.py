@@ -14,8 +14,8 @@ class Observed(ObservedBase):
 
     Of others, `objects` holds the Cluster that the Domain refers to, the DatabaseRoles, Databases and Domains that lay
     claim to the same names, and, where the spec names them, a ServiceAccount and a Secret. `logs` has the end of the
-    log of a migration Job's pod, by Job name, scrubbed of passwords. `past_known`: no migration of before can be
-    missing among the objects.
+    log of a migration Job's pod, by Job name, scrubbed of passwords; one that cannot be read is not there.
+    `past_known`: no migration of before can be missing among the objects.
     """
 
     logs: Mapping[str, str] = field(default_factory=dict)

@@ -37,7 +37,7 @@ from domain_operator.plan.attempts import (
 )
 from domain_operator.plan.binding import Binding, connection_env, flyway_env
 from domain_operator.plan.context import Context
-from domain_operator.plan.told import PODS_LAG_SECONDS, facts_of, pods_are_behind, recorded, told_by_jobs
+from domain_operator.plan.told import PODS_LAG_SECONDS, awaiting_log, facts_of, pods_are_behind, recorded, told_of
 from domain_operator.spec import Migrations
 
 MIGRATION_SUCCEEDED: Final = "MigrationSucceeded"
@@ -86,8 +86,8 @@ def plan_migration(ctx: Context, binding: Binding, database: Stage, revisions: S
     name = job_name(ctx, key, current)
     prune = surplus(ctx, jobs, keep=name)
     if current is not None and (current.annotations or {}).get(ANNOTATION_KEY) == key:
-        stage = done(MIGRATION_SUCCEEDED, Reason.MigrationComplete)
-        return Migration(stage, key, True, actions=prune, facts=recorded(ctx) or told_by_jobs(ctx, jobs, key))
+        facts, stage = told_of(ctx, jobs, key, done(MIGRATION_SUCCEEDED, Reason.MigrationComplete))
+        return Migration(stage, key, True, actions=prune, facts=facts)
     seen = any((revision.annotations or {}).get(ANNOTATION_KEY) == key for revision in revisions)
     if seen and migrations_of(ctx).on_rollback == "Skip":
         stage = done(
@@ -149,8 +149,8 @@ def _follow(ctx: Context, live: Manifest, key: str, prune: tuple[Action, ...]) -
     what = f"Job {name}"
     state = job_state(live, ctx.observed.pods_of_job(name))
     if state.phase is JobPhase.SUCCEEDED and not pods_are_behind(ctx, live):
-        facts = facts_of(ctx, live, state)
-        return Migration(done(MIGRATION_SUCCEEDED, Reason.MigrationComplete), key, True, actions=prune, facts=facts)
+        stage = awaiting_log(ctx, live, state, done(MIGRATION_SUCCEEDED, Reason.MigrationComplete))
+        return Migration(stage, key, True, actions=prune, facts=facts_of(ctx, live, state))
     if state.phase is not JobPhase.FAILED:
         if state.cause is None:
             stage = _running(what, f"migration {what} is running")

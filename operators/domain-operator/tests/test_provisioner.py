@@ -140,6 +140,19 @@ def test_superuser_stays_beside_the_cluster(chart: Platform, domains: Domains, s
     assert "orders" not in " ".join(container["command"])
 
 
+def test_superuser_secret_that_the_cluster_names_is_used(domains: Domains, kube: KubeClient) -> None:
+    """CloudNativePG then makes no `<cluster>-superuser`."""
+    metadata = {"name": "root-of-near", "namespace": domains.namespace}
+    values = {"username": "postgres", "password": "chosen-by-somebody"}
+    kube.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": values})
+    given = {"enableSuperuserAccess": True, "superuserSecret": {"name": "root-of-near"}}
+    make_cluster(kube, "near", namespace=domains.namespace, **given)
+    domains.create(db=shared_db(domains, "near", "app", deletionPolicy="Delete"))
+    domains.ready(timeout=60)
+    delete(domains)
+    assert claims(kube, domains, namespace=domains.namespace) == []
+
+
 def test_cluster_without_superuser_access_is_named(domains: Domains, cluster: str, kube: KubeClient) -> None:
     domains.create(db=shared_db(domains, cluster, database_name(domains)))
     assert f"Cluster {cluster}" in refused(domains, "SuperuserAccessDisabled")

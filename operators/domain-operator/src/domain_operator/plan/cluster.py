@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ameide_shared.kube.resources import CNPG_CLUSTER, Manifest
+from ameide_shared.kube.resources import CNPG_CLUSTER, Manifest, ObjectKey
 from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage, State
 from ameide_shared.tenancy import reference_problem
@@ -68,6 +68,12 @@ def application_of(cluster: Manifest) -> tuple[str, str]:
     method = _bootstrap(cluster)
     given = (method.get("secret") or {}).get("name")
     return str(method.get("database") or "app"), str(given or f"{cluster['metadata']['name']}-app")
+
+
+def superuser_of(ctx: Context, cluster: ObjectKey) -> str:
+    """The Secret of a Cluster's superuser, beside it: the one that its spec names, else CloudNativePG's own."""
+    spec: Mapping[str, Any] = (ctx.observed.objects.get(CNPG_CLUSTER, *cluster) or {}).get("spec") or {}
+    return str((spec.get("superuserSecret") or {}).get("name") or f"{cluster.name}-superuser")
 
 
 def own_names(cluster: Manifest) -> dict[Name, str]:

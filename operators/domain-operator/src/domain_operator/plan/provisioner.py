@@ -23,6 +23,7 @@ from ameide_shared.stages import Stage, State, done
 from ameide_shared.workload import JobPhase, job_state
 from domain_operator.plan import sql
 from domain_operator.plan.binding import DB_READY, PORT, Binding
+from domain_operator.plan.cluster import superuser_of
 from domain_operator.plan.context import Context
 
 _TOKEN: Final = 6
@@ -115,7 +116,7 @@ def superuser_job(
     `passwords`: the Secrets with the passwords of application and owner, for the script that sets them.
     """
     env = [
-        *_connection(ctx, binding, "postgres", f"{binding.cluster.name}-superuser"),
+        *_connection(ctx, binding, "postgres", superuser_of(ctx, binding.cluster)),
         *_names(binding),
         {"name": "DB_SCHEMA", "value": binding.schema},
         {"name": "AMEIDE_CLAIM", "value": claim(ctx)},

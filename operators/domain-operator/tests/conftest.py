@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from databases import open_cluster
 from domain_support import SUBJECT, Domains
 
 from ameide_dev.client import KubeClient
@@ -21,19 +22,5 @@ def domains(operator: OperatorProcess, kube: KubeClient, namespace: str) -> Doma
 
 @pytest.fixture(scope="session")
 def cluster(chart: Platform, kube: KubeClient) -> str:
-    """A Ready CloudNativePG Cluster in namespace `cnpg` that every namespace may use: `cnpg/main`."""
-    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cnpg"}})
-    kube.apply(
-        {
-            "apiVersion": "postgresql.cnpg.io/v1",
-            "kind": "Cluster",
-            "metadata": {
-                "name": "main",
-                "namespace": "cnpg",
-                "annotations": {"ameide.io/allowed-namespaces": "*"},
-            },
-            "spec": {"instances": 1, "storage": {"size": "1Gi"}},
-        }
-    )
-    kube.wait_condition("postgresql.cnpg.io/v1", "Cluster", "main", "Ready", "cnpg", timeout=30)
-    return "cnpg/main"
+    """`cnpg/main`, a Ready Cluster that every namespace may use."""
+    return open_cluster(kube)

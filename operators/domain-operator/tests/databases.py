@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from domain_support import Domains
 
-from ameide_dev.client import condition_of
+from ameide_dev.client import KubeClient, condition_of
 from ameide_dev.platform import Platform
 
 KEYS = {
@@ -34,8 +34,20 @@ def flyway(tag: str) -> str:
     return f"ghcr.io/ameide/hostnode-flyway-migrator:{tag}"
 
 
+def open_cluster(kube: KubeClient) -> str:
+    """A Ready CloudNativePG Cluster in namespace `cnpg` that every namespace may use: `cnpg/main`."""
+    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cnpg"}})
+    allowed = {"ameide.io/allowed-namespaces": "*"}
+    metadata = {"name": "main", "namespace": "cnpg", "annotations": allowed}
+    spec = {"instances": 1, "storage": {"size": "1Gi"}}
+    kube.apply({"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "metadata": metadata, "spec": spec})
+    kube.wait_condition("postgresql.cnpg.io/v1", "Cluster", "main", "Ready", "cnpg", timeout=30)
+    return "cnpg/main"
+
+
 def given_secret(domains: Domains, name: str = "given", keys: Mapping[str, str] | None = None) -> None:
-    """A connection Secret of somebody else's."""
+    """A connection Secret of somebody else's, and the Cluster that it would be of."""
+    open_cluster(domains.kube)
     metadata = {"name": name, "namespace": domains.namespace}
     manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": dict(keys or KEYS)}
     domains.kube.create(manifest)
@@ -44,7 +56,7 @@ def given_secret(domains: Domains, name: str = "given", keys: Mapping[str, str] 
 def given(migrator_image: str | None = None, **db: Any) -> dict[str, Any]:
     """`spec.db` with a connection that is given: migrations run without a database, played by kwok."""
     spec: dict[str, Any] = {
-        "clusterRef": "elsewhere",
+        "clusterRef": "cnpg/main",
         "schema": "orders",
         "provisioning": "None",
         "connectionSecretRef": {"name": "given"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from databases import real
+from databases import given, given_secret, migration_jobs, migrator, real
 from domain_support import Domains
 from tenants import CLUSTERS, annotate_cluster, claims, make_cluster
 
@@ -64,6 +64,8 @@ def test_consent_taken_back_stops_nothing_that_runs(domains: Domains, kube: Kube
     domains.create(db=real(domains, closed))
     domains.ready()
     before = domains.child("apps/v1", "Deployment", "orders-domain")
+    border = domains.child("networking.k8s.io/v1", "NetworkPolicy", "orders-domain")
+    assert "'cnpg.io/cluster': 'private'" in str(border["spec"]["egress"] if border else "")
     annotate_cluster(kube, "private", None)
     domain = domains.until("DBReady", "False", reason="ReferenceNotPermitted")
     assert condition_of(domain, "WorkloadReady")["status"] == "True"
@@ -71,6 +73,18 @@ def test_consent_taken_back_stops_nothing_that_runs(domains: Domains, kube: Kube
     assert before is not None
     assert after is not None
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
+    assert domains.child("networking.k8s.io/v1", "NetworkPolicy", "orders-domain") == border, "its way is cut"
+
+
+def test_given_secret_opens_no_cluster(domains: Domains, kube: KubeClient, closed: str) -> None:
+    """Whoever knows a password still needs the consent of the Cluster: no migration hangs without a word."""
+    given_secret(domains)
+    domains.create(db=given(migrator("ok:1"), clusterRef=closed))
+    domain = domains.until("DBReady", "False", reason="ReferenceNotPermitted")
+    assert condition_of(domain, "MigrationSucceeded")["reason"] == "Blocked"
+    assert migration_jobs(domains) == []
+    annotate_cluster(kube, "private", domains.namespace)
+    domains.ready()
 
 
 def test_settings_can_consent_for_a_cluster(

@@ -13,7 +13,7 @@ from domain_operator.spec import Domain
 
 
 def assumed(manifest: Manifest) -> Iterator[dict[str, Any]]:
-    """The Cluster that `spec.db` refers to, Ready and open to the Domain; or the connection Secret that it names."""
+    """The Cluster that `spec.db` refers to, Ready and open to the Domain; and the connection Secret that it names."""
     try:
         domain = Domain.parse(manifest)
     except InvalidSpec:
@@ -21,20 +21,20 @@ def assumed(manifest: Manifest) -> Iterator[dict[str, Any]]:
     db = domain.spec.db
     if db is None:
         return
+    namespace, name = domain.cluster
+    yield {
+        "apiVersion": CNPG_CLUSTER.api_version,
+        "kind": CNPG_CLUSTER.kind,
+        "metadata": {
+            "namespace": namespace,
+            "name": name,
+            "annotations": {ANNOTATION_ALLOWED_NAMESPACES: domain.namespace},
+        },
+        "spec": {"enableSuperuserAccess": True},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    }
     reference = db.connection_secret_ref
     if reference is None:
-        namespace, name = domain.cluster
-        yield {
-            "apiVersion": CNPG_CLUSTER.api_version,
-            "kind": CNPG_CLUSTER.kind,
-            "metadata": {
-                "namespace": namespace,
-                "name": name,
-                "annotations": {ANNOTATION_ALLOWED_NAMESPACES: domain.namespace},
-            },
-            "spec": {"enableSuperuserAccess": True},
-            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
-        }
         return
     metadata = {"namespace": domain.namespace, "name": reference.name}
     if reference.kind == EXTERNAL_SECRET.kind:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -108,7 +108,7 @@ def _plan(ctx: Context, binding: Binding | None) -> Plan:
         held_already = FINALIZER in (ctx.manifest["metadata"].get("finalizers") or ())
         if binding is not None and binding.provisioned and not held_already:
             actions.append(AddFinalizer(FINALIZER, "the database outlives the Domain's own children"))
-        actions += before_pods(ctx, BACKEND, profile, rollout.template, _ways(ctx, binding))
+        actions += before_pods(ctx, BACKEND, profile, rollout.template, _ways(ctx, binding, revisions))
         actions += database.actions
         actions += migration.actions
         actions += rollout.actions
@@ -162,11 +162,14 @@ def _migration(
     return plan_migration(ctx, binding, database, revisions)
 
 
-def _ways(ctx: Context, binding: Binding | None) -> list[Mapping[str, Any]]:
-    """Egress to the Cluster that clusterRef names: one of another namespace must consent."""
+def _ways(ctx: Context, binding: Binding | None, revisions: Sequence[Revision]) -> list[Mapping[str, Any]]:
+    """Egress to the Cluster that clusterRef names: one of another namespace must consent.
+
+    Once something was released it keeps its way: consent that is taken back is reported, and stops nothing that runs.
+    """
     if binding is None:
         return []
-    if binding.cluster.namespace != ctx.primitive.namespace:
+    if binding.cluster.namespace != ctx.primitive.namespace and not revisions:
         cluster = ctx.observed.objects.get(CNPG_CLUSTER, binding.cluster.namespace, binding.cluster.name)
         allowed = ctx.settings.references.allowed
         if cluster is None or reference_problem(ctx.primitive.namespace, cluster, allowed) is not None:

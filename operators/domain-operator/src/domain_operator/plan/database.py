@@ -14,6 +14,7 @@ from ameide_shared import vocabulary as v
 from ameide_shared.builders.identity import foreign_child_metadata
 from ameide_shared.compile.context import Part
 from ameide_shared.kube.resources import (
+    CNPG_CLUSTER,
     CNPG_DATABASE,
     CNPG_DATABASE_ROLE,
     EXTERNAL_SECRET,
@@ -38,7 +39,7 @@ RELOAD_LABEL: Final = {"cnpg.io/reload": "true"}
 def plan_database(ctx: Context, binding: Binding) -> Part:
     """Everything between the spec and a connection Secret that works."""
     if not binding.provisioned:
-        return Part(_given_secret(ctx, binding))
+        return Part(_given_cluster(ctx, binding) or _given_secret(ctx, binding))
     cluster = find_cluster(ctx, binding)
     if isinstance(cluster, Stage):
         return Part(cluster)
@@ -156,6 +157,14 @@ def _applied(what: str, live: Manifest | None) -> Stage | None:
     return Stage(
         DB_READY, State.PROGRESSING, Reason.DatabaseProvisioning, f"CloudNativePG has yet to apply {what}", object=what
     )
+
+
+def _given_cluster(ctx: Context, binding: Binding) -> Stage | None:
+    """`provisioning: None`: what speaks against the Cluster, where there is CloudNativePG; nothing is made on it."""
+    if CNPG_CLUSTER not in ctx.observed.apis:
+        return None
+    cluster = find_cluster(ctx, binding)
+    return cluster if isinstance(cluster, Stage) else unready(binding, cluster)
 
 
 def _given_secret(ctx: Context, binding: Binding) -> Stage:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import psycopg
 import pytest
 from databases import database_of, databases_and_roles, given, given_secret, migrator, real, superuser
 from domain_support import CLIENT_IMAGE, Domains
+from tenants import open_session
 
 from ameide_dev.client import KubeClient, WaitTimeoutError
 from ameide_dev.operators import OperatorProcess
@@ -109,6 +111,41 @@ def test_workload_goes_before_the_data(chart: Platform, domains: Domains, cluste
     domains.kube.merge_patch("v1", "Pod", name, {"metadata": {"finalizers": None}}, domains.namespace)
     domains.kube.wait_gone(API, "Domain", "orders", domains.namespace)
     assert databases_and_roles(chart, domains) == set()
+
+
+def test_sessions_of_the_own_roles_are_ended_first(chart: Platform, domains: Domains, cluster: str) -> None:
+    """Somebody's psql as the app, or as the owner, with a transaction that locks a table."""
+    domains.create(db=real(domains, cluster, deletionPolicy="Delete"))
+    domains.ready(timeout=60)
+    for owner in (False, True):
+        session = open_session(chart, domains, owner=owner, autocommit=False)
+        session.execute("SELECT * FROM orders.orders")
+    delete(domains)
+    assert databases_and_roles(chart, domains) == set()
+    with pytest.raises(psycopg.OperationalError):
+        session.execute("SELECT 1")
+
+
+def test_sessions_of_others_are_named_until_they_end(chart: Platform, domains: Domains, cluster: str) -> None:
+    """A report tool with a role of its own: the owner may not end its session, but lets no new one begin."""
+    domains.create(db=real(domains, cluster, deletionPolicy="Delete"))
+    domains.ready(timeout=60)
+    reporting = f"x-{domains.namespace[-40:]}"
+    server = chart.cnpg.postgres("cnpg", "main")
+    with superuser(chart) as root:
+        root.execute(f"CREATE ROLE \"{reporting}\" LOGIN PASSWORD 'reports'")
+        root.execute(f'GRANT CONNECT ON DATABASE "{database_of(domains)}" TO "{reporting}"')
+        with psycopg.connect(server.dsn(reporting, "reports", database_of(domains))) as session:
+            domains.kube.delete(API, "Domain", "orders", domains.namespace)
+            blocked = domains.until("Ready", "False", reason="DeletionBlocked")["status"]["blocker"]
+            assert f"is held open by {reporting} (pid {session.info.backend_pid})" in blocked["message"]
+            assert "pg_terminate_backend" in blocked["remedy"]
+            with pytest.raises(psycopg.OperationalError, match="permission denied"):
+                psycopg.connect(server.dsn(reporting, "reports", database_of(domains)))
+            assert len(databases_and_roles(chart, domains)) == 3
+        domains.kube.wait_gone(API, "Domain", "orders", domains.namespace, timeout=60)
+        assert databases_and_roles(chart, domains) == set()
+        root.execute(f'DROP ROLE "{reporting}"')
 
 
 @pytest.mark.parametrize("secret", ["there", "lost"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -101,12 +102,15 @@ def test_two_domains_share_a_database(
 
 
 def test_database_that_was_made_for_it_goes_when_left_empty(
-    domains: Domains, shared: str, root: psycopg.Connection, kube: KubeClient
+    chart: Platform, domains: Domains, shared: str, root: psycopg.Connection, kube: KubeClient
 ) -> None:
+    """Also where somebody has a session in it."""
     database = database_name(domains)
     domains.create(db=shared_db(domains, shared, database, deletionPolicy="Delete"))
     domains.ready(timeout=60)
+    held = chart.cnpg.postgres(CLUSTERS, "shared").connect(database)
     delete(domains)
+    held.close()
     assert root.execute("SELECT FROM pg_database WHERE datname = %s", [database]).fetchone() is None
     assert names(root, domains) == set()
     assert claims(kube, domains) == []
@@ -328,8 +332,10 @@ def test_cluster_beside_the_domain(domains: Domains, kube: KubeClient) -> None:
     assert claims(kube, domains, namespace=domains.namespace) == []
 
 
-@pytest.mark.parametrize("script", [sql.GRANTS, sql.PROVISION, sql.DROP_SCHEMA, sql.DROP_SHARED])
+@pytest.mark.parametrize("script", [sql.GRANTS, sql.PROVISION, sql.SHUT_OUT, sql.DROP_SCHEMA, sql.DROP_SHARED])
 def test_scripts_survive_the_expansion_of_commands(script: str) -> None:
     """In a container's command Kubernetes makes one `$` of two, and takes `$(NAME)` for a variable."""
     assert "$" not in script
-    assert "$$" not in "".join(sql.shell(script, report=True))
+    command = "".join([*sql.shell(script), *sql.drop_shell()])
+    assert "$$" not in command
+    assert not re.search(r"\$\([A-Z_]+\)", command)

@@ -6,8 +6,9 @@ Every step waits for the one before it to be seen done.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from ameide_shared import vocabulary as v
 from ameide_shared.kube.resources import (
@@ -28,6 +29,9 @@ from domain_operator.plan.context import Context
 from domain_operator.plan.endings import finished, owned, step, try_again, waiting
 from domain_operator.plan.told import pods_are_behind
 
+_IN_USE: Final = "being accessed by other users"
+"""Of what PostgreSQL says, and CloudNativePG passes on, where sessions keep a database from being dropped."""
+
 
 def drop_data(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
     """The next step of dropping."""
@@ -45,8 +49,9 @@ def drop_data(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
         outcome = _dropped_schema(ctx, binding, deadline)
         if isinstance(outcome, Plan):
             return outcome
-        if outcome:
-            names = ", ".join(outcome)
+        schemas, sessions = outcome
+        if schemas:
+            names = ", ".join(schemas)
             return finished(
                 ctx.primitive,
                 ctx.observed,
@@ -57,6 +62,9 @@ def drop_data(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
                     f"stays, because it holds schemas of others: {names}",
                 ),
             )
+        if sessions:
+            message = f"database {binding.database} on Cluster {binding.cluster} is held open by {', '.join(sessions)}"
+            return _held(ctx, binding, message, deadline)
     for resource, policy in (
         (CNPG_DATABASE, "databaseReclaimPolicy"),
         (CNPG_DATABASE_ROLE, "databaseRoleReclaimPolicy"),
@@ -72,6 +80,8 @@ def drop_data(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
                     actions.append(Delete(resource, key_of(live), uid, "deletionPolicy: Delete"))
             told = "; ".join(filter(None, ((live.get("status") or {}).get("message", "") for live in left)))
             message = f"CloudNativePG is dropping {resource.kind} {', '.join(str(key_of(live)) for live in left)}"
+            if _IN_USE in told:
+                return _held(ctx, binding, f"{message}: {told}", deadline, actions)
             return step(f"{message}: {told}" if told else message, actions, deadline, ctx.now)
     return finished(ctx.primitive, ctx.observed, None, *_password_secrets(ctx, binding))
 
@@ -128,8 +138,20 @@ def _with_policy(live: Manifest, policy: str) -> dict[str, Any]:
     }
 
 
-def _dropped_schema(ctx: Context, binding: Binding, deadline: datetime) -> Plan | list[str]:
-    """Drop the schema as its owner; the schemas of others that live in the database, once that is known.
+def _held(ctx: Context, binding: Binding, message: str, deadline: datetime, actions: Sequence[Action] = ()) -> Plan:
+    """Sessions that are neither the app's nor the owner's keep the database: they are looked for again and again."""
+    live = ctx.observed.objects.get(JOB, binding.cluster.namespace, provisioner.job_name(ctx, binding, "drop"))
+    again = try_again(ctx, live, job_state(live, ())) if live is not None else ()
+    mend = (
+        "end these sessions where they come from, or as superuser by pg_terminate_backend(pid); only superusers can "
+        "begin new ones"
+    )
+    what = f"Cluster {binding.cluster}"
+    return waiting(ctx, message, what, deadline, (*actions, *again), mend=mend)
+
+
+def _dropped_schema(ctx: Context, binding: Binding, deadline: datetime) -> Plan | tuple[list[str], list[str]]:
+    """Drop the schema as its owner; the schemas and sessions of others in the database, once they are known.
 
     The Job runs beside the Cluster: the Domain's own namespace may be going, and then nothing can be made in it.
     """
@@ -143,7 +165,7 @@ def _dropped_schema(ctx: Context, binding: Binding, deadline: datetime) -> Plan 
                 f"Secret {binding.cluster.namespace}/{password} is gone, so schema {binding.schema} cannot be dropped"
             )
             return waiting(ctx, message, what, deadline)
-        manifest = provisioner.owner_job(ctx, binding, name, sql.DROP_SCHEMA, password)
+        manifest = provisioner.drop_job(ctx, binding, name)
         create = Ensure(manifest, "deletionPolicy: Delete", create_only=True)
         return step(f"{what} is about to drop schema {binding.schema}", [create], deadline, ctx.now)
     state = job_state(live, ctx.observed.pods_of_job(name))
@@ -153,8 +175,9 @@ def _dropped_schema(ctx: Context, binding: Binding, deadline: datetime) -> Plan 
         message = f"{what} could not drop schema {binding.schema}: {state.message}"
         return waiting(ctx, message, what, deadline, try_again(ctx, live, state))
     try:
-        return [str(name) for name in json.loads(state.termination)["foreignSchemas"]]
-    except (ValueError, KeyError, TypeError):
+        found = json.loads(state.termination)
+        return [str(name) for name in found["foreignSchemas"]], [str(session) for session in found.get("sessions", ())]
+    except (ValueError, KeyError, TypeError, AttributeError):
         # When in doubt, nothing of others is dropped: it is asked again.
         message = f"{what} ended, but what it found in database {binding.database} was lost"
         return waiting(ctx, message, what, deadline, try_again(ctx, live, state))

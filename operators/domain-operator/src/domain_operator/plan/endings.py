@@ -30,7 +30,15 @@ def step(message: str, actions: list[Action], deadline: datetime, now: datetime 
     return Plan(tuple(actions), (stage,), requeue_after=max(wait, 0.5))
 
 
-def waiting(ctx: Context, message: str, what: str, deadline: datetime, actions: tuple[Action, ...] = ()) -> Plan:
+def waiting(
+    ctx: Context,
+    message: str,
+    what: str,
+    deadline: datetime,
+    actions: tuple[Action, ...] = (),
+    *,
+    mend: str = "mend what the message names",
+) -> Plan:
     """Somebody has to mend something, until the deadline."""
     stage = Stage(
         "",
@@ -38,8 +46,7 @@ def waiting(ctx: Context, message: str, what: str, deadline: datetime, actions: 
         Reason.DeletionBlocked,
         message,
         object=what,
-        remedy=f"mend what the message names; at {deadline.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ} the Domain goes and the "
-        "data is left behind",
+        remedy=f"{mend}; at {deadline.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ} the Domain goes and the data is left behind",
         retry_at=None,
     )
     wait = min(LOOK_AGAIN_SECONDS, max(0.5, (deadline - ctx.now).total_seconds()))
@@ -47,13 +54,13 @@ def waiting(ctx: Context, message: str, what: str, deadline: datetime, actions: 
 
 
 def try_again(ctx: Context, live: Manifest, state: JobState) -> tuple[Action, ...]:
-    """A failed Job goes after a while, so that the next pass makes it anew: ever more rarely as deletion drags on."""
+    """A Job that ended in vain goes after a while, so that the next pass makes it anew: ever more rarely with time."""
     since = parse_time(ctx.manifest["metadata"]["deletionTimestamp"])
     pause = max(LOOK_AGAIN_SECONDS, (ctx.now - since).total_seconds() / 4)
     ended = parse_time(state.finished_at) if state.finished_at else since
     if live["metadata"].get("deletionTimestamp") or (ctx.now - ended).total_seconds() < pause:
         return ()
-    return (Delete(JOB, key_of(live), live["metadata"]["uid"], "it failed, and is tried again"),)
+    return (Delete(JOB, key_of(live), live["metadata"]["uid"], "it was in vain, and is tried again"),)
 
 
 def finished(primitive: Primitive, observed: Observed, event: Notify | None, *actions: Action) -> Plan:

@@ -130,13 +130,15 @@ def superuser_job(
     return _job(ctx, binding, name, sql.shell(script), env, retries=2)
 
 
-def owner_job(ctx: Context, binding: Binding, name: str, script: str, password: str) -> dict[str, Any]:
-    """A Job in the Cluster's namespace that runs a fixed script as the schema's owner, and reports what it prints.
-
-    `password` is the Secret with the owner's name and password.
-    """
-    env = [*_connection(ctx, binding, binding.database, password), {"name": "DB_SCHEMA", "value": binding.schema}]
-    return _job(ctx, binding, name, sql.shell(script, report=True), env, retries=0)
+def drop_job(ctx: Context, binding: Binding, name: str) -> dict[str, Any]:
+    """A Job in the Cluster's namespace that drops the schema as its owner, and reports what else is in the database."""
+    env = [
+        *_connection(ctx, binding, binding.database, binding.made.owner),
+        {"name": "DB_SCHEMA", "value": binding.schema},
+        {"name": "AMEIDE_APP_ROLE", "value": binding.role},
+        _reference("AMEIDE_APP_PASSWORD", binding.made.app, "password", optional=True),
+    ]
+    return _job(ctx, binding, name, sql.drop_shell(), env, retries=0)
 
 
 def names_job(ctx: Context, binding: Binding, name: str, database: str, secret: str) -> dict[str, Any]:
@@ -192,8 +194,9 @@ def _job(
     )
 
 
-def _reference(variable: str, secret: str, key: str) -> Mapping[str, Any]:
-    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+def _reference(variable: str, secret: str, key: str, *, optional: bool = False) -> Mapping[str, Any]:
+    reference: dict[str, Any] = {"name": secret, "key": key} | ({"optional": True} if optional else {})
+    return {"name": variable, "valueFrom": {"secretKeyRef": reference}}
 
 
 def _provisioning(what: str, message: str) -> Stage:

@@ -12,13 +12,26 @@ from typing import Final
 _PSQL: Final = "psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1"
 
 
-def shell(script: str, *, report: bool = False) -> list[str]:
-    """The command of a container that runs a script; its output becomes the termination message if `report`."""
-    run = f"{_PSQL} <<'SQL'\n{script}\nSQL\n"
-    if report:
-        # Not psql in a pipe: there the shell would take the last command's success for psql's.
-        run = f"answer=$({run})\nprintf '%s\\n' \"$answer\" | tee /dev/termination-log\n"
-    return ["sh", "-c", f"set -eu\n{run}"]
+def shell(script: str) -> list[str]:
+    """The command of a container that runs a script."""
+    return ["sh", "-c", f"set -eu\n{_psql(script)}"]
+
+
+def drop_shell() -> list[str]:
+    """The command that drops a schema as its owner; what it finds in the database becomes the termination message.
+
+    A role can end its own sessions and nobody else's, so the app's are ended as the app, in another database than the
+    one that it is shut out of. Where that cannot be, the report names them.
+    """
+    app = 'PGUSER="$AMEIDE_APP_ROLE" PGPASSWORD="${AMEIDE_APP_PASSWORD-}" PGDATABASE=postgres'
+    end = f"if ! {app} {_psql(END_OWN)}then echo 'the sessions of the app were not ended' >&2; fi\n"
+    # Not psql in a pipe: there the shell would take the last command's success for psql's.
+    drop = f"answer=$({_psql(DROP_SCHEMA)})\nprintf '%s\\n' \"$answer\" | tee /dev/termination-log\n"
+    return ["sh", "-c", f"set -eu\n{_psql(SHUT_OUT)}{end}{drop}"]
+
+
+def _psql(script: str) -> str:
+    return f"{_PSQL} <<'SQL'\n{script}\nSQL\n"
 
 
 GRANTS: Final = r"""
@@ -106,15 +119,56 @@ The claim is on the roles, where a migration cannot change it; the schema is kno
 hold passwords are kept out of the server's log.
 """
 
+SHUT_OUT: Final = r"""
+\getenv app AMEIDE_APP_ROLE
+REVOKE CONNECT, TEMPORARY ON DATABASE :"DBNAME" FROM PUBLIC;
+SELECT format('REVOKE CONNECT ON DATABASE %I FROM %I', current_database(), rolname)
+    FROM pg_roles WHERE rolname = :'app' \gexec
+"""
+"""As the owner: the app begins no session any more."""
+
+END_OWN: Final = r"""
+SELECT count(pg_terminate_backend(pid)) AS ended FROM pg_stat_activity
+    WHERE usename = current_user AND pid <> pg_backend_pid() \gset
+"""
+"""As any role: its other sessions end."""
+
 DROP_SCHEMA: Final = r"""
 \getenv schema DB_SCHEMA
+SELECT count(pg_terminate_backend(pid)) AS ended FROM pg_stat_activity
+    WHERE usename = current_user AND pid <> pg_backend_pid() \gset
+CREATE TEMPORARY VIEW others AS SELECT format('%s (pid %s)', usename, pid) AS session FROM pg_stat_activity
+    WHERE datname = current_database() AND usesysid IS NOT NULL AND pid <> pg_backend_pid() LIMIT 10;
+SELECT string_agg(session, ', ') AS sessions FROM others \gset
+\if :{?sessions}
+  \warn open sessions: :sessions
+\endif
+SET lock_timeout = '30s';
 DROP SCHEMA IF EXISTS :"schema" CASCADE;
-SELECT json_build_object('foreignSchemas', coalesce(json_agg(nspname ORDER BY nspname), '[]'::json))
+CREATE TEMPORARY VIEW foreigners AS SELECT nspname
     FROM pg_namespace AS n WHERE nspname <> 'information_schema' AND nspname NOT LIKE 'pg\_%'
     AND (nspname <> 'public' OR EXISTS (SELECT FROM pg_class AS c WHERE c.relnamespace = n.oid
         AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = c.oid AND d.deptype = 'e')));
+SELECT NOT EXISTS (SELECT FROM foreigners) AS left_alone \gset
+\if :left_alone
+  SELECT format('REVOKE CONNECT ON DATABASE %I FROM %I', datname, rolname)
+      FROM pg_database, aclexplode(datacl) JOIN pg_roles ON pg_roles.oid = grantee
+      WHERE datname = current_database() AND privilege_type = 'CONNECT' AND rolname <> current_user \gexec
+  DO 'BEGIN FOR i IN 1..30 LOOP
+      PERFORM pg_stat_clear_snapshot();
+      EXIT WHEN NOT EXISTS (SELECT FROM others);
+      PERFORM pg_sleep(0.1);
+  END LOOP; END';
+\endif
+SELECT json_build_object(
+    'foreignSchemas', (SELECT coalesce(json_agg(nspname ORDER BY nspname), '[]') FROM foreigners),
+    'sessions', (SELECT coalesce(json_agg(session), '[]') FROM others));
 """
-"""As the owner: the schema goes; what else lives in the database is reported."""
+"""As the owner: its other sessions end and the schema goes; what else lives in the database is reported.
+
+If nothing does, no role but a superuser begins a session any more; those that are open, and not the owner's to end, are
+reported: they hold the database, which autovacuum, a session without a user, does not.
+"""
 
 DROP_SHARED: Final = r"""
 \getenv app AMEIDE_APP_ROLE
@@ -139,7 +193,7 @@ SELECT EXISTS (SELECT FROM pg_database WHERE datname = :'database') AS there \gs
       FROM pg_database WHERE datname = current_database() \gset
   \connect postgres
   \if :left_alone
-    DROP DATABASE :"database";
+    DROP DATABASE :"database" WITH (FORCE);
   \endif
 \endif
 SELECT format('DROP ROLE %I', rolname) FROM pg_roles

@@ -7,15 +7,19 @@ import secrets
 from typing import Any
 
 import pytest
+from agent_golden import GOLDEN
 from agents import CHILD, SUBJECT, Agents, Around
 
+from agent_operator.main import DEFINITION
 from agent_operator.plan.credentials import target_name
 from ameide_dev.client import KubeClient
 from ameide_dev.externalsecrets import ExternalSecrets
 from ameide_dev.operators import OperatorProcess
 from ameide_dev.pytest_plugin import NamespaceMaker
+from ameide_dev.testing.firstlook import passed_on, secret_of
 from ameide_dev.testing.subject import StartOperator
 from ameide_dev.testing.waiting import never
+from ameide_shared.redact import fingerprint
 
 OPENAI: dict[str, Any] = {"model": {"provider": "openai", "name": "gpt-5"}}
 TARGET = target_name(CHILD, "openai")
@@ -206,6 +210,50 @@ def test_nothing_secret_appears_anywhere(
     seen = agents.everything_of(operator)
     del seen["ExternalSecret"]  # it is there that the test has said it
     assert [place for place, text in seen.items() for one in (token, credential, ledger) if one in text] == []
+
+
+async def test_first_look_of_a_new_process_knows_the_credentials_of_this_agent_alone() -> None:
+    """Whatever the keys are called; another Agent's, which a container might guess, are not looked for."""
+    agent = GOLDEN.based({"base": "agent"})
+    another = {**agent, "metadata": {**agent["metadata"], "name": "another"}}
+    heard = await passed_on(
+        DEFINITION,
+        agent,
+        "before sk-our-own-credential and sk-word-of-others after",
+        secret_of(agent, TARGET, api_key="sk-our-own-credential"),
+        secret_of(another, "another-agent-openai", api_key="sk-word-of-others"),
+    )
+    assert heard == f"before {fingerprint('sk-our-own-credential')} and sk-word-of-others after"
+
+
+def test_what_a_store_said_while_no_operator_ran_is_told_without_the_credential(
+    kube: KubeClient,
+    make_namespace: NamespaceMaker,
+    around: Around,
+    start_operator: StartOperator,
+    store: ExternalSecrets,
+) -> None:
+    """Neither a credential of ours nor one of somebody else's Secret, which no watch shows."""
+    agents = Agents(kube, make_namespace("own-restart"), around)
+    agents.publish()
+    operator = start_operator(agents.namespace, **around.settings())
+    credential, ledger = f"sk-{secrets.token_hex(16)}", f"ledger-{secrets.token_hex(16)}"
+    metadata = {"name": "coder-ledger", "namespace": agents.namespace}
+    kube.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"token": ledger}})
+    agents.tool("ledger")
+    store.put(key(agents), {"apiKey": credential})
+    agents.create(**OPENAI, **agents.uses({"domain": "ledger"}))
+    agents.ready(timeout=40)
+    operator.kill()
+    store.pause()
+    say(agents, "False", f"the store said: {credential} and {ledger} are revoked")
+    operator.start()
+    agents.until("SecretsReady", reason="SecretNotSynced", timeout=40)
+    marks = f"{fingerprint(credential)} and {fingerprint(ledger)}"
+    assert f"the store said: {marks} are revoked" in agents.condition("SecretsReady")["message"]
+    seen = agents.everything_of(operator)
+    del seen["ExternalSecret"]  # it is there that the test has said it
+    assert [place for place, text in seen.items() for one in (credential, ledger) if one in text] == []
 
 
 def test_operator_may_not_write_secrets(operator: OperatorProcess, kube: KubeClient, namespace: str) -> None:

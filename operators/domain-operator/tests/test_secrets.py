@@ -8,16 +8,23 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
+from click.testing import CliRunner
 from databases import database_of, given, given_secret, real
+from domain_golden import GOLDEN
 from domain_support import CLIENT_IMAGE, Domains
 from tenants import CLUSTERS, CNPG_API, connection_values, make_cluster
 
 from ameide_dev.client import KubeClient, UnknownKindError, condition_of
 from ameide_dev.operators import OperatorProcess
 from ameide_dev.platform import Platform
+from ameide_dev.testing.firstlook import passed_on, secret_of
 from ameide_dev.testing.resources import API
 from ameide_dev.testing.subject import StartOperator
 from ameide_dev.testing.waiting import until
+from ameide_shared.plan import EnsureSecret
+from ameide_shared.redact import fingerprint
+from domain_operator.main import DEFINITION, main
+from domain_operator.observe import CREDENTIALS
 
 MakeNamespace = Callable[..., str]
 SEEN = (
@@ -83,9 +90,9 @@ class Watchful:
         return sorted(place for place, text in texts.items() if any(password in text for password in self.passwords))
 
 
-def migrator_that_says(text: str) -> dict[str, object]:
+def migrator_that_says(text: str, after: float = 0) -> dict[str, object]:
     """A migration that fails with these last words, in which the shell fills in the variables."""
-    said = ["sh", "-c", f'echo "{text}" >&2; exit 3']
+    said = ["sh", "-c", f'sleep {after}; echo "{text}" >&2; exit 3']
     return {"migrationJobImage": CLIENT_IMAGE, "migrations": {"command": said, "backoffLimit": 0}}
 
 
@@ -199,6 +206,84 @@ def test_password_of_a_given_secret_is_not_passed_on(given_and_failed: Domains, 
     watchful.learn()
     texts = {place: text for place, text in watchful.seen_in_cluster().items() if not place.startswith("Pod ")}
     assert watchful.leaks({**texts, "log": operator.logs}) == []
+
+
+@pytest.mark.parametrize("whose", ["ours", "given"])
+def test_failure_while_no_operator_runs_is_told_without_the_password(
+    chart: Platform,
+    start_operator: StartOperator,
+    make_namespace: MakeNamespace,
+    kube: KubeClient,
+    cluster: str,
+    whose: str,
+) -> None:
+    """A new process has seen no Secret being written, and knows the passwords before it looks at what was said."""
+    domains = Domains(kube, make_namespace("own"))
+    operator = start_operator(domains.namespace, AMEIDE_LOG_LEVEL="debug")
+    says = migrator_that_says("the word is $PGPASSWORD and not a word more", after=4)
+    if whose == "given":
+        given_secret(domains, keys=GIVEN)
+        domains.create(db={**given(migrations=says["migrations"]), "migrationJobImage": CLIENT_IMAGE})
+    else:
+        domains.create(db=real(domains, cluster, **says))
+    domains.until("MigrationSucceeded", "False", reason="MigrationRunning", timeout=40)
+    operator.kill()
+    (job,) = kube.list("batch/v1", "Job", domains.namespace)
+    name = job["metadata"]["name"]
+    kube.wait_condition("batch/v1", "Job", name, "Failed", domains.namespace, timeout=40)
+    assert condition_of(domains.get(), "MigrationFailed")["status"] == "False", "nobody told of it yet"
+
+    explained = explain(chart, domains)  # the operator has not said it yet: here the pod itself is looked at
+    operator.start()
+    domain = domains.until("MigrationFailed", timeout=40)
+    event = until(
+        "an Event of the failure",
+        lambda: [it for it in kube.list("v1", "Event", domains.namespace) if it["reason"] == "MigrationFailed"],
+        timeout=10,
+    )
+    watchful = Watchful(kube, [domains.namespace, CLUSTERS])
+    watchful.learn()
+    assert "the word is <redacted sha256:" in domain["status"]["blocker"]["message"]
+    assert watchful.leaks(watchful.seen_in_cluster()) == [
+        f"Pod {it['metadata']['namespace']}/{it['metadata']['name']}"
+        for it in kube.list("v1", "Pod", domains.namespace)
+        if it["metadata"]["labels"].get("batch.kubernetes.io/job-name") == name
+    ], "nothing but the migrator's own pod says it"
+    told = {"status": json.dumps(domain["status"]), "Event": json.dumps(event), **whole(operator, chart)}
+    assert watchful.leaks({**told, "explain": explained, "explain later": explain(chart, domains)}) == []
+    assert "the word is <redacted sha256:" in explained
+
+
+def explain(chart: Platform, domains: Domains) -> str:
+    """What `explain` says of the Domain, in words and as data."""
+    environment = {"KUBECONFIG": str(chart.kubeconfig), "AMEIDE_SETTINGS_FILE": None}
+    arguments = ["explain", domains.name, "-n", domains.namespace]
+    results = [CliRunner().invoke(main, [*arguments, "-o", form], env=environment) for form in ("text", "json")]
+    assert [result.exit_code for result in results] == [1, 1], [result.output for result in results]
+    return "".join(result.output for result in results)
+
+
+async def test_first_look_of_a_new_process_knows_the_passwords_of_this_domain_alone() -> None:
+    """Its own Secrets' and that of the one it was given; not those of another Domain, which a container might guess."""
+    domain = GOLDEN.based({"base": "given"})
+    another = {**domain, "metadata": {**domain["metadata"], "name": "another"}}
+    heard = await passed_on(
+        DEFINITION,
+        domain,
+        "before our-own-password given-password word-of-others clerk after",
+        secret_of(domain, "orders-domain-db", username="clerk", password="our-own-password"),
+        secret_of(another, "orders-connection", username="clerk", password="given-password"),
+        secret_of(another, "another-domain-db", username="clerk", password="word-of-others"),
+    )
+    ours, theirs = fingerprint("our-own-password"), fingerprint("given-password")
+    assert heard == f"before {ours} {theirs} word-of-others clerk after"
+
+
+@pytest.mark.parametrize("name", GOLDEN.names())
+def test_every_value_that_is_a_secret_has_a_key_that_is_known_as_one(name: str) -> None:
+    filled = [action for action in GOLDEN.load(name).plan().actions if isinstance(action, EnsureSecret)]
+    secret = {key for action in filled for key, value in action.values.items() if not isinstance(value, str)}
+    assert secret <= CREDENTIALS
 
 
 def test_password_that_was_told_before_a_restart_stays_unknown(

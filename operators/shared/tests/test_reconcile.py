@@ -13,6 +13,7 @@ import pytest
 from ameide_dev.client import ApiError, KubeClient
 from ameide_dev.operators import install_identities
 from ameide_dev.processes import wait_until
+from ameide_shared.confidential import Confidential, keep, take_up
 from ameide_shared.external import ExternalError, Hands
 from ameide_shared.failures import DENIED_SECONDS
 from ameide_shared.kube.cache import Cache
@@ -25,6 +26,7 @@ from ameide_shared.logging import FIELDS, bind
 from ameide_shared.plan import AddFinalizer, Call, Ensure, Outcome, Plan, RemoveFinalizer
 from ameide_shared.reasons import Reason
 from ameide_shared.reconcile import CONFLICT_SECONDS, Reconciler, Result, is_paused
+from ameide_shared.redact import fingerprint
 from ameide_shared.stages import Stage, State, done
 from ameide_shared.status import compose, failure_stage, parse_time
 
@@ -174,6 +176,28 @@ async def test_what_is_logged_meanwhile_has_the_generation(site: Site) -> None:
         await site.run(WAITING)
         assert FIELDS.get() == {"name": "orders", "generation": site.status["observedGeneration"]}
     assert "generation" not in FIELDS.get({})
+
+
+async def test_whatever_a_stage_says_status_has_no_secret_value_of_the_resource(site: Site) -> None:
+    """Also where the reconcile itself fails; and what is the same but for the value is not written again."""
+
+    async def observe(manifest: Manifest) -> str:
+        take_up(Confidential())
+        keep("the-password")
+        return ""
+
+    site.kind.observe = observe  # type: ignore[method-assign]
+    told = Stage("DBReady", State.FAILED, Reason.DatabaseRefused, "it said the-password", remedy="not the-password")
+    with bind(name="orders"):
+        await site.run(told)
+        await site.run(told, after=600)
+        await site.reconciler.on_failure(site.key, TimeoutError("the-password"))
+    assert "the-password" not in str(site.status)
+    with bind(name="orders"):
+        await site.run(told, after=600)
+    mark = fingerprint("the-password")
+    assert site.conditions["DBReady"]["message"] == f"it said {mark}; not {mark}"
+    assert len(site.requests) == 3
 
 
 async def test_a_resource_that_is_gone_is_nothing_to_do(site: Site) -> None:

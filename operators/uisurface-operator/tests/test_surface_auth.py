@@ -12,13 +12,17 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
+from surface_golden import GOLDEN
 from surfaces import CHILD, SECRET, Around, Surfaces, made_around
 
 from ameide_dev.gateway import GatewayStandIn
 from ameide_dev.keycloak import KeycloakServer
 from ameide_dev.pytest_plugin import NamespaceMaker
+from ameide_dev.testing.firstlook import passed_on, secret_of
 from ameide_dev.testing.subject import OWN, StartOperator
 from ameide_dev.testing.waiting import never, until
+from ameide_shared.redact import fingerprint
+from uisurface_operator.main import DEFINITION
 
 
 def decoded(part: str) -> bytes:
@@ -240,3 +244,17 @@ def test_somebody_elses_object_in_the_way_of_the_login_is_never_taken_over(surfa
         never("a route without our policy", lambda: surfaces.route(), 1)
     surfaces.kube.delete(api, kind, CHILD, surfaces.namespace)
     surfaces.ready(timeout=60)
+
+
+async def test_first_look_of_a_new_process_knows_the_secret_of_this_surfaces_client_alone() -> None:
+    """What the app said last is passed on without it; another surface's, which it might guess, is not looked for."""
+    surface = GOLDEN.based({"base": "surface"})
+    another = {**surface, "metadata": {**surface["metadata"], "name": "another"}}
+    heard = await passed_on(
+        DEFINITION,
+        surface,
+        "before secret-of-our-client and secret-of-another after",
+        secret_of(surface, SECRET, client_secret="secret-of-our-client"),
+        secret_of(another, "another-ui-oidc", client_secret="secret-of-another"),
+    )
+    assert heard == f"before {fingerprint('secret-of-our-client')} and secret-of-another after"

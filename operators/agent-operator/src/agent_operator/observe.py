@@ -6,11 +6,9 @@ the policy from a file that is followed. Asked for are only Secrets of others th
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Hashable, Iterable
 from dataclasses import replace
-from typing import Final
 
 from agent_operator.observed import Observed
 from agent_operator.plan import judged
@@ -37,17 +35,13 @@ from ameide_shared.kube.resources import (
     ObjectKey,
     key_of,
 )
-from ameide_shared.logging import known_secrets, register_secret
 from ameide_shared.observing import Reader
 from ameide_shared.reconcile import utc_now
-from ameide_shared.redact import scrub
 from ameide_shared.snapshot import Snapshot
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.transformation.model import DefinitionKind, Reference
 from ameide_shared.transformation.watcher import DefinitionWatcher
 
-_SHORTEST: Final = 4
-"""Characters of a credential: anything shorter would blot out ordinary words."""
 OPTIONAL_APIS = (DOMAIN, EXTERNAL_SECRET, PROCESS, SCALED_OBJECT, SERVICE_MONITOR)
 
 
@@ -67,13 +61,13 @@ class Observer:
     async def observe(self, manifest: Manifest) -> Observed:
         """Read what the plan of this Agent needs. Raises ApiError where the API server cannot be asked."""
         key = key_of(manifest)
-        objects = self._own(manifest)
+        objects = self._reader.own(manifest)
         apis = self._reader.apis()
         try:
             agent = Agent.parse(manifest)
         except InvalidSpec:
             self.forget(key)
-            return Observed(Snapshot(objects), apis)
+            return Observed(self._reader.snapshot(objects), apis)
         if self._policy.state == PolicyState():
             await self._policy.refresh()
         for tool in sorted({*_tools_of(manifest), *_tools_of_revisions(objects)}):
@@ -86,29 +80,22 @@ class Observer:
         reference = Reference(DefinitionKind.AGENT, wanted.tenant_id, wanted.id, wanted.version)
         definition = await self._definitions.observe(reference, key)
         image = await self._reader.image(agent.spec.image)
-        observed = Observed(Snapshot(objects), apis, image, definition, self._policy.state)
+        observed = Observed(self._reader.snapshot(objects), apis, image, definition, self._policy.state)
         secrets = await self._secrets(Context(manifest, agent, primitive, observed, self._settings, utc_now()))
-        return replace(observed, objects=Snapshot([*objects, *secrets])) if secrets else observed
-
-    def _own(self, manifest: Manifest) -> list[Manifest]:
-        """What belongs to the Agent, without its credentials in anything that others say of it."""
-        objects = self._reader.own(manifest)
-        if _register(objects):
-            objects = self._reader.own(manifest)  # which scrubs pods of what is known by now
-        return [_scrubbed(each) if each["kind"] == EXTERNAL_SECRET.kind else each for each in objects]
+        return replace(observed, objects=self._reader.snapshot([*objects, *secrets])) if secrets else observed
 
     async def _secrets(self, ctx: Context) -> list[Manifest]:
         """The Secrets of others that hold credentials of what the spec asks for, and of what runs."""
         policy = ctx.observed.policy.policy
         if policy is None or all(one.secret_name is None for one in policy.document.credentials.values()):
             return []
-        wanted: dict[str, set[str]] = {}
+        wanted: set[str] = set()
         for verdict in (one.verdict for one in judged(ctx)):
             for needed in verdict.credentials if verdict is not None else ():
                 if needed.secret_name is not None:
-                    wanted.setdefault(needed.secret_name, set()).update(value.key for value in needed.values)
-        keys = [ObjectKey(ctx.primitive.namespace, name) for name in wanted]
-        found = [await self._reader.foreign(SECRET, key, wanted[key.name]) for key in keys]
+                    wanted.add(needed.secret_name)
+        keys = [ObjectKey(ctx.primitive.namespace, name) for name in sorted(wanted)]
+        found = [await self._reader.foreign(SECRET, key) for key in keys]
         return [secret for secret in found if secret is not None]
 
     def users(self, tool: ToolKey) -> set[ObjectKey]:
@@ -121,31 +108,6 @@ class Observer:
     def forget(self, key: ObjectKey) -> None:
         """An Agent has gone: nothing is asked for its sake any more."""
         self._definitions.forget(key)
-
-
-def _register(objects: Iterable[Manifest]) -> bool:
-    """Have the values of credentials kept out of logs and messages; whether any of them is new."""
-    values = {
-        base64.b64decode(value).decode(errors="replace")
-        for each in objects
-        if each["kind"] == SECRET.kind
-        for value in (each.get("data") or {}).values()
-    }
-    known = known_secrets()
-    fresh = [value for value in values if len(value) >= _SHORTEST and value not in known]
-    for value in fresh:
-        register_secret(value)
-    return bool(fresh)
-
-
-def _scrubbed(external: Manifest) -> Manifest:
-    """An ExternalSecret whose messages, which a secret store may have written, show no credentials."""
-    status = external.get("status") or {}
-    known = known_secrets()
-    conditions = [
-        {**each, "message": scrub(str(each.get("message") or ""), known)} for each in status.get("conditions") or ()
-    ]
-    return {**external, "status": {**status, "conditions": conditions}} if conditions else external
 
 
 def _tools(manifest: Manifest) -> list[Hashable]:

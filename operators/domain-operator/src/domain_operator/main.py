@@ -33,7 +33,7 @@ from ameide_shared.observing import Reader
 from ameide_shared.reconcile import PlannedKind
 from ameide_shared.snapshot import Snapshot
 from domain_operator.assumed import assumed
-from domain_operator.observe import OPTIONAL_APIS, Observer
+from domain_operator.observe import CREDENTIALS, OPTIONAL_APIS, Observer
 from domain_operator.observed import Observed
 from domain_operator.past import Past
 from domain_operator.plan import plan
@@ -106,7 +106,7 @@ def start(settings: DomainSettings, connection: Connection) -> tuple[Runtime, Pl
     wiring = DomainWiring("domain", OPERATOR)
     runtime = Runtime(OPERATOR, DOMAIN, watches(wiring), settings, connection)
     check = settings.images.registry_check
-    reader = Reader(runtime.client, runtime.cache, runtime.discovery, OPTIONAL_APIS, check)
+    reader = Reader(runtime.client, runtime.cache, runtime.discovery, OPTIONAL_APIS, check, CREDENTIALS)
     past = Past(runtime.client, runtime.cache, OPERATOR)
     wiring.observer = Observer(reader, past)
     wiring.by_namespace = Index(runtime.cache, DOMAIN, namespace_of)
@@ -146,6 +146,7 @@ DEFINITION = Definition(
     status=status,
     apis=frozenset(OPTIONAL_APIS),
     assumed=assumed,
+    credentials=CREDENTIALS,
 )
 
 main = program(DEFINITION)

@@ -29,7 +29,6 @@ from ameide_shared.kube.resources import (
 from ameide_shared.logging import known_secrets
 from ameide_shared.observing import Reader
 from ameide_shared.redact import scrub, tail
-from ameide_shared.snapshot import Snapshot
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.status import parse_time
 from ameide_shared.workload import JobPhase, job_state
@@ -45,8 +44,8 @@ log = logging.getLogger(__name__)
 
 OPTIONAL_APIS = (CNPG_CLUSTER, CNPG_DATABASE, CNPG_DATABASE_ROLE, SERVICE_MONITOR, EXTERNAL_SECRET)
 _LOG_LINES = 40
-_CREDENTIALS = ("password", "uri", "jdbc-uri")
-"""Keys of a connection Secret whose values must not be seen."""
+CREDENTIALS = frozenset(("password", "uri", "jdbc-uri"))
+"""Keys of password and connection Secrets whose values must not be seen."""
 
 
 class Observer:
@@ -71,12 +70,12 @@ class Observer:
         try:
             domain = Domain.parse(manifest)
         except InvalidSpec:
-            return Observed(Snapshot(objects), apis)
+            return Observed(self._reader.snapshot(objects), apis)
         objects += await self._reader.account(Primitive("Domain", key.name, key.namespace, ""), domain.spec)
         objects += await self._connection(domain, key)
         if domain.spec.db is not None:
             self._claims(domain, manifest, objects)
-        snapshot = Snapshot(objects)
+        snapshot = self._reader.snapshot(objects)
         logs = await self._job_logs(Observed(snapshot), manifest)
         known = self._past.is_known(manifest)
         return Observed(snapshot, apis, await self._reader.image(domain.spec.image), logs, known)
@@ -118,7 +117,7 @@ class Observer:
                 return []
             found.append(external)
             name = ((external.get("spec") or {}).get("target") or {}).get("name") or name
-        secret = await self._reader.foreign(SECRET, ObjectKey(key.namespace, name), _CREDENTIALS)
+        secret = await self._reader.foreign(SECRET, ObjectKey(key.namespace, name))
         return [*found, secret] if secret is not None else found
 
     async def _job_logs(self, observed: Observed, manifest: Manifest) -> dict[str, str]:

@@ -25,7 +25,6 @@ from ameide_shared.kube.resources import (
     key_of,
 )
 from ameide_shared.observing import Reader
-from ameide_shared.snapshot import Snapshot
 from ameide_shared.spec import InvalidSpec
 from ameide_shared.transformation.children import ANNOTATION_CHECKSUM
 from ameide_shared.transformation.model import DefinitionKind, Reference
@@ -70,7 +69,7 @@ class Observer:
             process = Process.parse(manifest)
         except InvalidSpec:
             self.forget(key)
-            return Observed(Snapshot(objects), apis)
+            return Observed(self._reader.snapshot(objects), apis)
         deleting = bool(manifest["metadata"].get("deletionTimestamp"))
         primitive = Primitive("Process", key.name, key.namespace, str(manifest["metadata"].get("uid", "")))
         for dependency in references(process.spec, key.namespace):
@@ -93,7 +92,7 @@ class Observer:
             self._temporal.expedite(target)
         image = await self._reader.image(process.spec.image)
         paused, batch = self._hands.closing_of(primitive.uid)
-        return Observed(Snapshot(objects), apis, image, definition, temporal, paused, batch)
+        return Observed(self._reader.snapshot(objects), apis, image, definition, temporal, paused, batch)
 
     def rivals_of(self, manifest: Manifest) -> list[ObjectKey]:
         """The other Processes that want the same task queue, in order."""

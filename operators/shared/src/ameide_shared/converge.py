@@ -12,9 +12,11 @@ import logging
 import secrets
 import string
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from ameide_shared.confidential import cleaned, keep
 from ameide_shared.external import ExternalError, Hands
 from ameide_shared.failures import MissingSourceError, describe, explain
 from ameide_shared.kube import apply
@@ -27,7 +29,6 @@ from ameide_shared.kube.errors import (
     NotFound,
 )
 from ameide_shared.kube.resources import DEPLOYMENT, SECRET, Manifest, ObjectKey, ResourceType, key_of, resource_of
-from ameide_shared.logging import register_secret
 from ameide_shared.plan import (
     Action,
     AddFinalizer,
@@ -81,6 +82,7 @@ class Converger:
                 written += await self._act(resource, action, objects)
             except (ApiError, ChildConflict, ImmutableField, MissingSourceError, ExternalError) as error:
                 failure = explain(action, error)
+                failure = replace(failure, message=cleaned(failure.message))
                 failures.append(failure)
                 log.warning("%s: %s", describe(action), failure.message)
                 if isinstance(error, ApiError) and error.transient:
@@ -179,7 +181,7 @@ class Converger:
             kept = None if rotate else decoded(live, key)
             values[key] = kept if isinstance(value, Generated) and kept else self._value(value)
             if not isinstance(value, str):
-                register_secret(values[key])
+                keep(values[key])
         manifest = dict(action.manifest)
         if action.rotation:
             metadata = dict(manifest["metadata"])

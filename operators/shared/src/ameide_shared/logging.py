@@ -1,8 +1,8 @@
 """Logs: JSON for programs, text for terminals, with the object at hand, and without secrets.
 
 `configure` sets up the root logger once. `bind` adds fields (kind, namespace, name, generation, reconcile id) to every
-record of the current task. Known secret values and what looks like a credential are replaced before anything is
-written.
+record of the current task. Secret values of the resource at hand, the operator's own credentials, and what looks like
+one are replaced before anything is written.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import IO, Any, Literal
 
+from ameide_shared.confidential import at_hand, cleaned, take_up
 from ameide_shared.redact import scrub
 
 FIELDS: ContextVar[dict[str, Any]] = ContextVar("log_fields")
@@ -59,12 +60,16 @@ def configure(
 
 @contextmanager
 def bind(**fields: Any) -> Iterator[None]:
-    """Add fields to every record that is logged within, in this task and in tasks it starts."""
-    token = FIELDS.set(FIELDS.get({}) | fields)
+    """Add fields to every record that is logged within, in this task and in tasks it starts.
+
+    What is taken up within, see `confidential`, is put down again with it.
+    """
+    token, before = FIELDS.set(FIELDS.get({}) | fields), at_hand()
     try:
         yield
     finally:
         FIELDS.reset(token)
+        take_up(before)
 
 
 def add_field(name: str, value: Any) -> None:
@@ -73,7 +78,10 @@ def add_field(name: str, value: Any) -> None:
 
 
 def register_secret(secret: str) -> None:
-    """Remember a secret value: from now on a fingerprint stands for it in every log. The oldest are forgotten first."""
+    """Remember a credential of the operator's own: a fingerprint stands for it in every log. The oldest go first.
+
+    Values of a resource's Secrets are no matter of this list: see `confidential`.
+    """
     if len(secret) < 4:  # would blot out ordinary words
         return
     _secrets.pop(secret, None)
@@ -83,8 +91,8 @@ def register_secret(secret: str) -> None:
 
 
 def known_secrets() -> Collection[str]:
-    """The secret values that are remembered: to be kept out of whatever others wrote."""
-    return _secrets.keys()
+    """The operator's credentials and the values of the resource at hand: to be kept out of whatever others wrote."""
+    return {*_secrets, *(at_hand() or ())}
 
 
 class Sparse(logging.Filter):
@@ -136,7 +144,7 @@ class TextFormatter(logging.Formatter):
         text = " ".join(parts)
         if record.exc_info and record.exc_info[1] is not None:
             text += "\n" + "".join(traceback.format_exception(record.exc_info[1])).rstrip()
-        return scrub(text, _secrets)
+        return _scrubbed(text)
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
@@ -144,11 +152,15 @@ def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
     return FIELDS.get({}) | {name: value for name, value in extra.items() if not name.startswith("_")}
 
 
+def _scrubbed(text: str) -> str:
+    return scrub(cleaned(text), _secrets)
+
+
 def _clean(value: Any) -> Any:
     """Scrub every text within a value."""
     match value:
         case str():
-            return scrub(value, _secrets)
+            return _scrubbed(value)
         case dict():
             return {key: _clean(item) for key, item in value.items()}
         case list() | tuple():
@@ -156,4 +168,4 @@ def _clean(value: Any) -> Any:
         case bool() | int() | float() | None:
             return value
         case _:
-            return scrub(str(value), _secrets)
+            return _scrubbed(str(value))

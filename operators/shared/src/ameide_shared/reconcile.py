@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from ameide_shared import vocabulary as v
+from ameide_shared.confidential import cleaned
 from ameide_shared.converge import Converger, Recorder
 from ameide_shared.external import Hands
 from ameide_shared.failures import remedy_for
@@ -178,7 +179,7 @@ class Reconciler(Generic[O]):
         if any(manifest["metadata"].get(what) != planned["metadata"].get(what) for what in ("uid", "generation")):
             return 0.0
         previous: Mapping[str, Any] = manifest.get("status") or {}
-        status = self._kind.status(manifest, observed, plan, outcome, now)
+        status = cleaned(self._kind.status(manifest, observed, plan, outcome, now))
         patch = status_patch(previous, status)
         if not patch:
             self._deferred.pop(key, None)
@@ -196,6 +197,7 @@ class Reconciler(Generic[O]):
     async def _write(self, key: ObjectKey, manifest: Manifest, status: Mapping[str, Any]) -> bool:
         """Whether the status is there now; not if the resource changed, or became another one, since we read it."""
         previous: Mapping[str, Any] = manifest.get("status") or {}
+        status = cleaned(status)
         patch = status_patch(previous, status)
         if not patch:
             return True

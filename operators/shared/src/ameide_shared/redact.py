@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 REDACTED: Final = "<redacted>"
 
-_SHORTEST_SECRET: Final = 4
+SHORTEST_SECRET: Final = 4
 """Known values shorter than this are not searched for: they would blot out ordinary words."""
 
 _SENSITIVE: Final = (
@@ -63,43 +63,26 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
 
     Known values become fingerprints, so that two places that held the same one can still be compared.
     """
-    # Thousands may be known, and hardly ever is one there.
-    held = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET and any(f in text for f in _forms(secret))}
-    for secret in sorted(held, key=len, reverse=True):  # the longest first: one may contain another
-        for form in _forms(secret):
-            text = text.replace(form, fingerprint(secret))
+    text = replaced(text, secrets)
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
 
 
+def replaced(text: str, secrets: Iterable[str]) -> str:
+    """Text with a fingerprint in the place of each of these values."""
+    # Thousands may be known, and hardly ever is one there.
+    held = {secret for secret in secrets if len(secret) >= SHORTEST_SECRET and any(f in text for f in forms(secret))}
+    for secret in sorted(held, key=len, reverse=True):  # the longest first: one may contain another
+        for form in forms(secret):
+            text = text.replace(form, fingerprint(secret))
+    return text
+
+
 @lru_cache(maxsize=8192)
-def _forms(secret: str) -> tuple[str, ...]:
+def forms(secret: str) -> tuple[str, ...]:
     """A secret as it stands in text: as it is, and percent-encoded in a URI."""
     return tuple({secret, quote(secret, safe="")})
-
-
-def scrub_pod(pod: Mapping[str, Any], secrets: Collection[str]) -> Mapping[str, Any]:
-    """The pod with the last words of its containers scrubbed, before anybody cuts them; itself where they are clean."""
-    status = pod.get("status") or {}
-    changed: dict[str, Any] = {}
-    for group in ("initContainerStatuses", "containerStatuses"):
-        containers = status.get(group) or ()
-        clean = [_scrub_container(container, secrets) for container in containers]
-        if any(new is not old for new, old in zip(clean, containers, strict=True)):
-            changed[group] = clean
-    return {**pod, "status": {**status, **changed}} if changed else pod
-
-
-def _scrub_container(container: Mapping[str, Any], secrets: Collection[str]) -> Mapping[str, Any]:
-    changed: dict[str, Any] = {}
-    for when in ("state", "lastState"):
-        ended = (container.get(when) or {}).get("terminated") or {}
-        message = ended.get("message") or ""
-        clean = scrub(message, secrets)
-        if clean != message:
-            changed[when] = {**container[when], "terminated": {**ended, "message": clean}}
-    return {**container, **changed} if changed else container
 
 
 def tail(text: str, lines: int = 3, limit: int = 400) -> str:

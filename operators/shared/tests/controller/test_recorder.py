@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ameide_shared.confidential import Confidential, keep, take_up
 from ameide_shared.controller.recorder import NOTE_BYTES, Recorder
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.errors import ServerUnavailable
 from ameide_shared.kube.resources import EVENT
+from ameide_shared.logging import bind
 from ameide_shared.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -68,6 +70,22 @@ async def test_another_message_is_another_event_and_long_ones_are_cut(
     assert len(events) == 2
     assert max(len(event["note"].encode()) for event in events) <= NOTE_BYTES
     assert recorded(metrics, "created") == 2
+
+
+async def test_an_event_has_no_secret_value_of_the_resource_at_hand_not_even_a_part_where_it_is_cut(
+    client: ApiClient, namespace: str, subject: dict[str, Any]
+) -> None:
+    recorder = Recorder(client, "t-operator", metrics=Metrics("configmap"))
+    running = asyncio.create_task(recorder.run())
+    with bind(name="orders"):
+        take_up(Confidential())
+        keep("the-password-of-orders")
+        recorder.event(subject, "Warning", "MigrationFailed", f"{'x' * (NOTE_BYTES - 12)} the-password-of-orders")
+    await recorder.flush(5)
+    running.cancel()
+    (event,) = (await client.list(EVENT, namespace)).items
+    assert "the-pass" not in event["note"]
+    assert "<redact" in event["note"]
 
 
 async def test_an_object_that_talks_too_much_is_cut_off_and_others_are_not() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from ameide_shared.compile.context import primitive_for
+from ameide_shared.confidential import keep
 from ameide_shared.kube.index import Index
 from ameide_shared.kube.resources import (
     AGENT,
@@ -55,7 +56,7 @@ class Observer:
             surface = UISurface.parse(manifest)
         except InvalidSpec:
             self.forget(key)
-            return Observed(Snapshot(objects), apis)
+            return Observed(self._reader.snapshot(objects), apis)
         for dependency in references(surface.spec, key.namespace):
             objects += self._reader.get(dependency.resource, dependency.key)
         for rival in self.rivals_of(manifest):
@@ -63,8 +64,10 @@ class Observer:
         primitive = primitive_for(manifest, Observed(Snapshot(objects)))
         objects += await self._reader.account(primitive, surface.spec)
         client = await self._client(manifest, surface, key)
+        if client.secret is not None:
+            keep(client.secret)
         image = await self._reader.image(surface.spec.image)
-        return Observed(Snapshot(objects), apis, image, client)
+        return Observed(self._reader.snapshot(objects), apis, image, client)
 
     async def _client(self, manifest: Manifest, surface: UISurface, key: ObjectKey) -> Observation:
         """What is known of its client; nothing is asked for a public surface, nor for one that goes."""

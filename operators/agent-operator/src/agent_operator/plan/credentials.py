@@ -19,6 +19,7 @@ from ameide_shared.compile.surroundings import unwanted
 from ameide_shared.kube.resources import DEPLOYMENT, EXTERNAL_SECRET, SECRET, Manifest
 from ameide_shared.plan import Action, Ensure
 from ameide_shared.reasons import Reason
+from ameide_shared.redact import scrub
 from ameide_shared.revisions import PodTemplate
 from ameide_shared.stages import Stage, State, done
 from ameide_shared.status import parse_time
@@ -251,7 +252,7 @@ def _sync_problem(ctx: Context, needed: NeededCredential) -> str:
     ready = _condition(live or {})
     if ready.get("status") != "False":
         return ""
-    return f"ExternalSecret {name}: {ready.get('message') or ready.get('reason') or 'not synced'}"
+    return f"ExternalSecret {name}: {scrub(ready.get('message') or ready.get('reason') or 'not synced')}"
 
 
 def _condition(manifest: Manifest) -> Mapping[str, Any]:

@@ -45,6 +45,7 @@ class Definition:
     `observed` builds what `plan` is given from manifests that were read from files; `apis` are the optional APIs that
     those files are taken to come from. `assumed` says what a resource expects of others, as it would be if all were
     well (the Cluster that it refers to, Ready): `render` and `check` take it to be there, `diff` and `explain` read it.
+    `credentials` are the keys of its Secrets whose values nobody may see; None: of all keys.
     """
 
     operator: str
@@ -57,4 +58,5 @@ class Definition:
     status: Callable[[Manifest, Any, Plan, Outcome, datetime], dict[str, Any]]
     apis: frozenset[ResourceType] = frozenset()
     assumed: Callable[[Manifest], Iterable[Manifest]] = _nothing
+    credentials: frozenset[str] | None = None
     companion: Companion | None = None

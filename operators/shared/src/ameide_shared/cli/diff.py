@@ -20,6 +20,7 @@ from ameide_shared.cli.output import GENERATED, emit, redacted, secret_text, to_
 from ameide_shared.cli.ownership import owned_by_update, without_dropped
 from ameide_shared.cli.render import as_live
 from ameide_shared.cli.simulate import simulate
+from ameide_shared.confidential import cleaned
 from ameide_shared.kube import apply
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.differ import differences
@@ -111,7 +112,7 @@ async def compare(
         try:
             await _child(client, action, uid, changes)
         except ApiError as error:
-            changes.troubles.append(f"{title}: {action.resource.kind} {action.key}: {error.message}")
+            changes.troubles.append(f"{title}: {action.resource.kind} {action.key}: {cleaned(error.message)}")
         except ChildConflict as error:
             changes.troubles.append(f"{title}: {error.message}")
     for gone in end.removed if final else ():

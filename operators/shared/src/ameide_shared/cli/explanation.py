@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ameide_shared.cli.definition import Definition
 from ameide_shared.cli.gather import Gathered, find, gather, require_api
+from ameide_shared.confidential import cleaned, quiet
 from ameide_shared.diagnosis import Cause
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.errors import ApiError, Forbidden
@@ -72,6 +73,7 @@ async def collect(
     computed: Mapping[str, Any] = {}
     try:
         seen = await gather(client, definition, resource)
+        resource = dict(quiet(resource))
         plan = definition.plan(resource, definition.observed(seen.objects, seen.apis), settings, now)
         observed = definition.observed(seen.objects, seen.apis)
         computed = definition.status(resource, observed, plan, Outcome(), now)
@@ -89,7 +91,7 @@ async def _events(client: ApiClient, key: ObjectKey, names: set[str]) -> list[Ma
         log.debug("Events of %s cannot be read: %s", key, error.message)
         return []
     return [
-        event
+        cleaned(event)
         for event in listed
         if (name := str((event.get("regarding") or {}).get("name", ""))) in names
         or any(name.startswith(f"{other}-") for other in names if other != key.name)  # ReplicaSets and pods

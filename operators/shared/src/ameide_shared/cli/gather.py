@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from ameide_shared.cli.definition import Definition
 from ameide_shared.cli.errors import Trouble
+from ameide_shared.confidential import quiet, quieted
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.connection import connect
 from ameide_shared.kube.discovery import Discovery
@@ -57,7 +58,10 @@ _CHILDREN: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """The live resource (None: there is none), the objects around it without values of Secrets, and installed APIs."""
+    """The live resource (None: there is none), the objects around it, and installed APIs.
+
+    Values of Secrets are neither in these nor in what others say in any status.
+    """
 
     live: Manifest | None
     objects: tuple[Manifest, ...]
@@ -128,7 +132,8 @@ async def gather(client: ApiClient, definition: Definition, manifest: Manifest) 
     for resource, name in _expected(expected, namespaces):
         item = await find(client, resource, name) if resource not in definition.apis or resource in apis else None
         found += [item] if item is not None else []
-    return Gathered(live, tuple(_without_values(found)), apis)
+    found = quieted(found, definition.credentials)
+    return Gathered(quiet(live) if live is not None else None, tuple(_without_values(found)), apis)
 
 
 def _selectors(operator: str, key: ObjectKey, namespace: str) -> list[str]:

@@ -14,6 +14,7 @@ from ameide_shared.cli.inputs import Given, by_key, overlaid, read, wanted, with
 from ameide_shared.cli.options import companion_option, companions, settings_option
 from ameide_shared.cli.output import comment, emit, shown, to_yaml
 from ameide_shared.cli.simulate import NO_UID, simulate
+from ameide_shared.confidential import quieted
 from ameide_shared.failures import describe
 from ameide_shared.kube.differ import differences
 from ameide_shared.kube.resources import SECRET, Manifest, key_of
@@ -102,7 +103,7 @@ def render(
     if seen is None:
         objects = surroundings(definition, manifest, given.others, tenant)
     else:
-        objects = [*seen.others, *seen.resources]
+        objects = [dict(each) for each in quieted([*seen.others, *seen.resources], definition.credentials)]
         manifest = as_live(manifest, seen.resources)
     if stage == "final":
         end = simulate(definition, manifest, objects, settings, now)

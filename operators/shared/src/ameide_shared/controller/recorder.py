@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ameide_shared.confidential import cleaned
 from ameide_shared.kube.client import ApiClient
 from ameide_shared.kube.errors import AlreadyExists, NotFound
 from ameide_shared.kube.resources import EVENT, Manifest, ObjectKey
@@ -79,7 +80,7 @@ class Recorder:
         """Record that something happened to an object. `type` is Normal or Warning. Returns at once."""
         metadata = resource["metadata"]
         uid = str(metadata.get("uid") or "")
-        note = _cut(message)
+        note = _cut(cleaned(message))
         digest = hashlib.sha256("\0".join((uid, type, reason, note)).encode()).hexdigest()[:16]
         name = f"{str(metadata['name'])[:200]}.{digest}"
         now = self._now()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,21 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from databases import real
 from domain_support import SUBJECT, Domains
+from tenants import make_cluster
 
 from ameide_dev.client import KubeClient
 from ameide_dev.platform import Platform
 from ameide_dev.testing.subject import OWN, metric
 from ameide_shared.cli import program
-from ameide_shared.kube.resources import DOMAIN
+from ameide_shared.cli.explanation import collect
+from ameide_shared.cli.gather import with_client
+from ameide_shared.kube.client import ApiClient
+from ameide_shared.kube.resources import DOMAIN, ObjectKey
+from ameide_shared.reconcile import utc_now
 from domain_operator.main import DEFINITION, main
+from domain_operator.settings import DomainSettings
 
 KEYS = [
     "kind", "namespace", "name", "ready", "reason", "message", "source", "generation", "observedGeneration", "paused",
@@ -121,6 +128,39 @@ def test_diff_with_a_database_never_shows_values(run: Run, domains: Domains, clu
     for key in ("password", "uri"):
         assert base64.b64decode(secret["data"][key]).decode() not in result.stdout
         assert secret["data"][key] not in result.stdout
+
+
+@pytest.mark.parametrize("provisioning", ["Database", "Job"])
+def test_nothing_is_different_at_rest_with_a_cluster_in_the_same_namespace(
+    run: Run, chart: Platform, domains: Domains, provisioning: str
+) -> None:
+    """What stands beside the Cluster bears other labels than children do, and is found there all the same."""
+    make_cluster(domains.kube, "here", namespace=domains.namespace, enableSuperuserAccess=True)
+    spec = {
+        "image": "ghcr.io/ameide/hostnode-orders:1.1.0",
+        "db": real(domains, "here", provisioning=provisioning, deletionPolicy="Delete"),
+    }
+    domains.create(**spec)
+    domains.ready(timeout=60)
+    result = run("diff", "-f", "-", manifest=domains.manifest(**spec))
+    assert (result.stdout, result.stderr, result.exit_code) == ("", "", 0)
+    computed = {c["type"]: c["reason"] for c in seen_by_explain(chart, domains)["conditions"]}
+    assert (computed["Ready"], computed["DBReady"]) == ("AllResourcesHealthy", "DatabaseReady")
+
+
+def seen_by_explain(chart: Platform, domains: Domains) -> Mapping[str, Any]:
+    """The status that `explain` makes of what it reads, for where the operator has not written one yet."""
+    statuses: list[Mapping[str, Any]] = []
+
+    async def look(client: ApiClient, _namespace: str) -> int:
+        key = ObjectKey(domains.namespace, domains.name)
+        found = await collect(client, DEFINITION, key, DomainSettings(), utc_now())
+        assert found is not None
+        statuses.append(found.computed)
+        return 0
+
+    with_client(DEFINITION, str(chart.kubeconfig), None, look)
+    return statuses[0]
 
 
 def test_diff_of_what_cannot_change_is_trouble(run: Run, alone: Domains) -> None:

@@ -137,12 +137,13 @@ async def gather(client: ApiClient, definition: Definition, manifest: Manifest) 
 
 
 def _selectors(operator: str, key: ObjectKey, namespace: str) -> list[str]:
-    """How children are found: by name in the resource's own namespace, by owner labels elsewhere."""
+    """How children are found: by owner labels, and by name in the resource's own namespace.
+
+    There they may bear either: what stands beside a Cluster is made alike wherever that is.
+    """
     ours = f"{LABEL_MANAGED_BY}={operator}"
-    if namespace == key.namespace:
-        return [f"{ours},{LABEL_NAME}={key.name}"]
     owner = f"{ours},{LABEL_OWNER_NAMESPACE}={key.namespace},{LABEL_OWNER_NAME}={key.name}"
-    return [owner, f"{ours},{LABEL_NAME}={key.name}"]  # the latter: pods of Jobs
+    return [f"{ours},{LABEL_NAME}={key.name}", owner] if namespace == key.namespace else [owner]
 
 
 def _expected(objects: Iterable[Manifest], namespaces: Iterable[str]) -> list[tuple[ResourceType, ObjectKey]]:

@@ -17,6 +17,7 @@ from ameide_dev.testing.waiting import until
 
 V1, V2 = "ghcr.io/ameide/orders-domain:1.0.0", "ghcr.io/ameide/orders-domain:1.1.0"
 MONITORS = "servicemonitors.monitoring.coreos.com"
+EXTERNAL = "externalsecrets.external-secrets.io"
 
 
 def image(domains: Domains) -> str:
@@ -93,7 +94,7 @@ def test_given_connection_secret_is_waited_for(domains: Domains) -> None:
     assert domains.ready(timeout=25)["status"]["db"]["secretName"] == "given"
 
 
-def test_external_secret_leads_to_its_target(domains: Domains) -> None:
+def test_external_secret_leads_to_its_target(domains: Domains, cluster: str) -> None:
     reference = {"kind": "ExternalSecret", "name": "orders-db"}
     domains.create(db=given(migrator("ok:7"), connectionSecretRef=reference))
     domain = domains.until("Ready", "False", reason="SecretNotFound")
@@ -117,18 +118,28 @@ def test_external_secret_leads_to_its_target(domains: Domains) -> None:
 # --- optional APIs ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def without_monitors(kube: KubeClient, domains: Domains) -> Iterator[Callable[[], None]]:
-    """A cluster without the ServiceMonitor API; call what it yields to install it."""
-    kube.delete("apiextensions.k8s.io/v1", "CustomResourceDefinition", MONITORS, wait=20)
+def without(kube: KubeClient, source: str, name: str) -> Iterator[Callable[[], None]]:
+    """A cluster without a CustomResourceDefinition; call what it yields to install it."""
+    kube.delete("apiextensions.k8s.io/v1", "CustomResourceDefinition", name, wait=20)
 
     def install() -> None:
-        wanted = [crd for crd in crds.load("prometheus-operator") if crd["metadata"]["name"] == MONITORS]
-        crds.install_objects(wanted, kube)
-        kube.wait_condition("apiextensions.k8s.io/v1", "CustomResourceDefinition", MONITORS, "Established", timeout=20)
+        crds.install_objects([crd for crd in crds.load(source) if crd["metadata"]["name"] == name], kube)
+        kube.wait_condition("apiextensions.k8s.io/v1", "CustomResourceDefinition", name, "Established", timeout=20)
 
     yield install
     install()
+
+
+@pytest.fixture
+def without_monitors(kube: KubeClient, domains: Domains) -> Iterator[Callable[[], None]]:
+    """A cluster without the ServiceMonitor API, until it is called."""
+    yield from without(kube, "prometheus-operator", MONITORS)
+
+
+@pytest.fixture
+def without_external_secrets(kube: KubeClient, chart: Platform) -> Iterator[Callable[[], None]]:
+    """A cluster without the ExternalSecret API, until it is called."""
+    yield from without(kube, "external-secrets", EXTERNAL)
 
 
 def test_service_monitor_api_may_be_installed_later(domains: Domains, without_monitors: Callable[[], None]) -> None:
@@ -143,6 +154,23 @@ def test_service_monitor_api_may_be_installed_later(domains: Domains, without_mo
         domains.namespace,
         timeout=20,
     )
+
+
+def test_external_secret_api_that_is_missing_is_told_and_noticed_when_it_comes(
+    without_external_secrets: Callable[[], None],
+    start_operator: StartOperator,
+    make_namespace: Callable[..., str],
+    kube: KubeClient,
+    cluster: str,
+) -> None:
+    domains = Domains(kube, make_namespace("own"))
+    start_operator(domains.namespace)
+    reference = {"kind": "ExternalSecret", "name": "orders-db"}
+    domains.create(db=given(migrator("ok:7"), clusterRef=cluster, connectionSecretRef=reference))
+    domain = domains.until("Ready", "False", reason="APINotInstalled", timeout=20)
+    assert "install external-secrets" in domain["status"]["blocker"]["remedy"]
+    without_external_secrets()
+    domains.until("Ready", "False", reason="SecretNotFound", timeout=20)
 
 
 # --- pausing and waking ----------------------------------------------------------------------------------------------

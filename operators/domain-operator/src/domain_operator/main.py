@@ -16,6 +16,7 @@ from ameide_shared.kube.resources import (
     CONTROLLER_REVISION,
     DEPLOYMENT,
     DOMAIN,
+    EXTERNAL_SECRET,
     HORIZONTAL_POD_AUTOSCALER,
     JOB,
     NETWORK_POLICY,
@@ -104,7 +105,7 @@ def watches(wiring: DomainWiring) -> list[Watch]:
 def start(settings: DomainSettings, connection: Connection) -> tuple[Runtime, PlannedKind[Observed]]:
     """The runtime with its watches, and the kind that it reconciles. Nothing is dialled here."""
     wiring = DomainWiring("domain", OPERATOR)
-    runtime = Runtime(OPERATOR, DOMAIN, watches(wiring), settings, connection)
+    runtime = Runtime(OPERATOR, DOMAIN, watches(wiring), settings, connection, asked=(EXTERNAL_SECRET,))
     check = settings.images.registry_check
     reader = Reader(runtime.client, runtime.cache, runtime.discovery, OPTIONAL_APIS, check, CREDENTIALS)
     past = Past(runtime.client, runtime.cache, OPERATOR)

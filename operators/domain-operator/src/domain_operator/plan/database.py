@@ -173,6 +173,15 @@ def _given_secret(ctx: Context, binding: Binding) -> Stage:
     kind = reference.kind if reference else "Secret"
     name = reference.name if reference else binding.app_secret
     if kind == "ExternalSecret":
+        if EXTERNAL_SECRET not in ctx.observed.apis:
+            return Stage(
+                DB_READY,
+                State.WAITING,
+                Reason.APINotInstalled,
+                f"spec.db.connectionSecretRef names ExternalSecret {name}, and the cluster has no ExternalSecrets",
+                object=f"ExternalSecret {name}",
+                remedy="install external-secrets, or name a Secret in spec.db.connectionSecretRef",
+            )
         external = ctx.observed.objects.get(EXTERNAL_SECRET, ctx.primitive.namespace, name)
         if external is None:
             return _secret_missing("ExternalSecret", name, "create it")

@@ -71,8 +71,8 @@ class Watch:
 class Runtime:
     """One operator process. `client`, `cache`, `discovery`, `recorder` and `metrics` are there for `reconcile` to use.
 
-    `primary` is the operator's own kind; it is watched without being named in `watches`. Construct it and call `run`
-    within one event loop.
+    `primary` is the operator's own kind; it is watched without being named in `watches`. `asked` are APIs that may be
+    absent, too, of which objects are only asked for by name. Construct it and call `run` within one event loop.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Runtime:
         watches: Sequence[Watch],
         settings: OperatorSettings,
         connection: Connection,
+        asked: Sequence[ResourceType] = (),
     ) -> None:
         self.operator = operator
         self.primary = primary
@@ -91,7 +92,7 @@ class Runtime:
         limiter = Limiter(settings.api.qps, settings.api.burst)
         self.client = self._client(limiter, settings.api.request_timeout)
         self.cache = Cache()
-        self.discovery = Discovery([watch.resource for watch in watches if watch.optional])
+        self.discovery = Discovery([*(watch.resource for watch in watches if watch.optional), *asked])
         self.recorder = Recorder(self._client(limiter, 10.0), operator, metrics=self.metrics)
         self.queue: WorkQueue[ObjectKey] = WorkQueue(observer=self.metrics)
         self._watches = (Watch(primary, lambda manifest: (key_of(manifest),)), *watches)

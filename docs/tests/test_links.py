@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,15 @@ def test_a_link_is_judged(tmp_path: Path, link: str, fault: str) -> None:
 def test_links_in_tables_and_pictures_are_seen() -> None:
     text = "| a |\n| --- |\n| [b](one.md) |\n\n![picture](two.png)\n"
     assert list(links.targets(text)) == ["one.md", "two.png"]
+
+
+@pytest.mark.parametrize("operator", ["domain", "process", "agent", "uisurface"])
+def test_readme_of_an_operator_names_the_parts_of_its_plan_as_they_are(operator: str) -> None:
+    """Each file of the folder but what all of them are given, and in the table of parts none that is elsewhere."""
+    folder = links.ROOT / "operators" / f"{operator}-operator"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    parts = {path.name for path in (folder / "src" / f"{operator}_operator" / "plan").glob("*.py")}
+    table = "".join(line for line in text.splitlines() if line.lstrip().startswith("|"))
+    named = set(re.findall(r"`(\w+\.py)`", text))
+    assert sorted(parts - {"__init__.py", "context.py"} - named) == []
+    assert sorted(set(re.findall(r"`(\w+\.py)`", table)) - parts) == []

@@ -10,6 +10,7 @@ from ameide_dev.testing.conformance import check_status, check_transitions, reas
 from ameide_shared import rollout, status, tenancy
 from ameide_shared.compile import acceptance
 from ameide_shared.reasons import Reason
+from domain_operator.spec import DatabaseStatus
 
 every_case = pytest.mark.parametrize("name", GOLDEN.names())
 
@@ -41,6 +42,12 @@ def test_check_tells_all_that_settings_forbid_at_once() -> None:
         ("spec.db.migrationJobImage", "ImageNotAllowed"),
         ("spec.security.networkProfile", "InvalidSpec"),
     ]
+
+
+def test_every_field_of_the_database_in_status_is_written_in_some_case() -> None:
+    """The CRD promises none that nobody fills."""
+    promised = {field.alias or name for name, field in DatabaseStatus.model_fields.items()}
+    assert {key for name in GOLDEN.names() for key in GOLDEN.load(name).status().get("db", {})} == promised
 
 
 def test_every_reason_of_a_condition_is_reached_by_a_case() -> None:

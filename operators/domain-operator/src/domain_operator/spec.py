@@ -260,7 +260,6 @@ class DatabaseStatus(StatusModel):
     cluster_ref: str | None = Field(default=None, description="Cluster, as namespace/name.")
     database: str | None = Field(default=None, description="Database.")
     schema_name: str | None = Field(default=None, alias="schema", description="Schema.")
-    role: str | None = Field(default=None, description="Role of the application.")
     secret_name: str | None = Field(default=None, description="Connection Secret, in the Domain's namespace.")
     migration_version: str | None = Field(default=None, description="Version that the last migration reported.")
     migrated_image: str | None = Field(default=None, description="Image that the schema was last migrated for.")

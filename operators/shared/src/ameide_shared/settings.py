@@ -176,7 +176,7 @@ class HistorySettings(Section):
     """How much of the past is kept."""
 
     revisions: int = Field(10, ge=1, description="Pod template revisions kept per resource.")
-    jobs: int = Field(3, ge=1, description="Finished Jobs of each outcome kept per resource.")
+    jobs: int = Field(3, ge=1, description="Finished migration Jobs kept per Domain, besides the current one.")
 
 
 class OperatorSettings(BaseSettings):

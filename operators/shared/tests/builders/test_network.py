@@ -87,6 +87,18 @@ def test_dns_always_works_but_not_at_metadata_services(name: str) -> None:
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
 
 
+@pytest.mark.parametrize("table", [{"mine": {}}, {"mine": profile()}, None], ids=["mine", "parsed", "built-in"])
+def test_metrics_can_be_scraped_in_any_profile(table: dict[str, Any] | None) -> None:
+    """Once: by a rule for the namespaces of monitoring, where not everybody may connect."""
+    scraping = {"from": [{"namespaceSelector": {"matchLabels": {"ameide.io/network": "monitoring"}}}]}
+    everybody = {"from": [{"namespaceSelector": {}}]}
+    ports = {"ports": [{"protocol": "TCP", "port": 8080}]}
+    for wanted in parse_profiles(table).values():
+        rules = network_policy(ORDERS, wanted, [8080])["spec"]["ingress"]
+        assert sum(rule in (scraping | ports, everybody | ports) for rule in rules) == 1
+        assert parse_profiles({"again": wanted}) == {"again": wanted}
+
+
 def test_no_built_in_profile_reaches_the_internet() -> None:
     assert set(BUILT_IN_PROFILES) == {"backend", "frontend", "isolated", "open"}
     assert not any(found.reaches_internet for found in BUILT_IN_PROFILES.values())

@@ -106,7 +106,7 @@ class NetworkProfile(_Data):
     """A named answer to: who may talk to these pods, and whom may they talk to?"""
 
     description: str = Field("", description="What the profile is for.")
-    ingress: tuple[NetworkRule, ...] = Field((), description="Who may connect.")
+    ingress: tuple[NetworkRule, ...] = Field((), description="Who may connect, next to who scrapes metrics.")
     egress: tuple[NetworkRule, ...] = Field((), description="Whom the pods may connect to, next to DNS.")
     allow_internet: bool = Field(False, description="Permit CIDRs as wide as the internet, such as 0.0.0.0/0.")
 
@@ -123,6 +123,12 @@ class NetworkProfile(_Data):
                         f"{direction}: {network} is as wide as the internet; narrow it, or set allowInternet: true"
                     )
         return self
+
+    def with_scraping(self) -> NetworkProfile:
+        """The profile with a rule for who scrapes metrics; itself where these, or everybody, may connect already."""
+        if any(rule == SCRAPING or (_EVERYBODY in rule.peers and not rule.ports) for rule in self.ingress):
+            return self
+        return self.model_copy(update={"ingress": (*self.ingress, SCRAPING)})
 
     @property
     def reaches_internet(self) -> bool:
@@ -173,6 +179,9 @@ def _profile(**fields: Any) -> NetworkProfile:
 
 
 _METRICS: Final = {"peers": [{"namespaceLabels": {"ameide.io/network": "monitoring"}}]}
+SCRAPING: Final = NetworkRule.model_validate(_METRICS)
+"""Metrics can be scraped in any profile."""
+_EVERYBODY: Final = NetworkPeer(namespaces="Any")
 _TELEMETRY: Final = {
     "peers": [{"namespaceLabels": {"ameide.io/network": "monitoring"}}],
     "ports": [4317, 4318],
@@ -219,7 +228,7 @@ DEFAULT_DNS: Final[tuple[NetworkPeer, ...]] = (
 
 
 def parse_profiles(table: Mapping[str, Any] | None) -> Mapping[str, NetworkProfile]:
-    """The profiles of the settings' table, or the built-in ones for None.
+    """The profiles of the settings' table, each with a rule for who scrapes metrics, or the built-in ones for None.
 
     Raises ValueError with a line per wrong field: `networkProfiles.backend.egress.0.peers: …`.
     """
@@ -228,7 +237,8 @@ def parse_profiles(table: Mapping[str, Any] | None) -> Mapping[str, NetworkProfi
     profiles, problems = {}, []
     for name, data in table.items():
         try:
-            profiles[name] = data if isinstance(data, NetworkProfile) else NetworkProfile.model_validate(data)
+            profile = data if isinstance(data, NetworkProfile) else NetworkProfile.model_validate(data)
+            profiles[name] = profile.with_scraping()
         except ValidationError as error:
             problems += [
                 f"networkProfiles.{'.'.join(str(part) for part in (name, *item['loc']))}: {item['msg']}"

@@ -53,6 +53,14 @@ def given_secret(domains: Domains, name: str = "given", keys: Mapping[str, str] 
     domains.kube.create(manifest)
 
 
+def external_secret(domains: Domains, name: str, target: str) -> None:
+    """An ExternalSecret that makes a Secret of another name; nobody fetches it."""
+    metadata = {"name": name, "namespace": domains.namespace}
+    spec = {"target": {"name": target}, "dataFrom": [{"extract": {"key": "orders"}}]}
+    api_version = "external-secrets.io/v1"
+    domains.kube.create({"apiVersion": api_version, "kind": "ExternalSecret", "metadata": metadata, "spec": spec})
+
+
 def given(migrator_image: str | None = None, **db: Any) -> dict[str, Any]:
     """`spec.db` with a connection that is given: migrations run without a database, played by kwok."""
     spec: dict[str, Any] = {

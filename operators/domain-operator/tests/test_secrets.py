@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from click.testing import CliRunner
-from databases import database_of, given, given_secret, real
+from databases import database_of, external_secret, given, given_secret, real
 from domain_golden import GOLDEN
 from domain_support import CLIENT_IMAGE, Domains
 from tenants import CLUSTERS, CNPG_API, connection_values, make_cluster
@@ -208,7 +208,7 @@ def test_password_of_a_given_secret_is_not_passed_on(given_and_failed: Domains, 
     assert watchful.leaks({**texts, "log": operator.logs}) == []
 
 
-@pytest.mark.parametrize("whose", ["ours", "given"])
+@pytest.mark.parametrize("whose", ["ours", "given", "fetched"])
 def test_failure_while_no_operator_runs_is_told_without_the_password(
     chart: Platform,
     start_operator: StartOperator,
@@ -221,11 +221,16 @@ def test_failure_while_no_operator_runs_is_told_without_the_password(
     domains = Domains(kube, make_namespace("own"))
     operator = start_operator(domains.namespace, AMEIDE_LOG_LEVEL="debug")
     says = migrator_that_says("the word is $PGPASSWORD and not a word more", after=4)
-    if whose == "given":
-        given_secret(domains, keys=GIVEN)
-        domains.create(db={**given(migrations=says["migrations"]), "migrationJobImage": CLIENT_IMAGE})
-    else:
+    if whose == "ours":
         domains.create(db=real(domains, cluster, **says))
+    else:
+        given_secret(domains, keys=GIVEN)
+        reference = {"name": "given"}
+        if whose == "fetched":
+            reference = {"kind": "ExternalSecret", "name": "orders-db"}
+            external_secret(domains, "orders-db", target="given")
+        wanted = given(migrations=says["migrations"], connectionSecretRef=reference)
+        domains.create(db={**wanted, "migrationJobImage": CLIENT_IMAGE})
     domains.until("MigrationSucceeded", "False", reason="MigrationRunning", timeout=40)
     operator.kill()
     (job,) = kube.list("batch/v1", "Job", domains.namespace)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from databases import KEYS, given, given_secret, migrator
+from databases import KEYS, external_secret, given, given_secret, migrator
 from domain_support import Domains
 
 from ameide_dev import crds
@@ -99,14 +99,7 @@ def test_external_secret_leads_to_its_target(domains: Domains, cluster: str) -> 
     domains.create(db=given(migrator("ok:7"), connectionSecretRef=reference))
     domain = domains.until("Ready", "False", reason="SecretNotFound")
     assert domain["status"]["blocker"]["object"] == "ExternalSecret orders-db"
-    domains.kube.create(
-        {
-            "apiVersion": "external-secrets.io/v1",
-            "kind": "ExternalSecret",
-            "metadata": {"name": "orders-db", "namespace": domains.namespace},
-            "spec": {"target": {"name": "given"}, "dataFrom": [{"extract": {"key": "orders"}}]},
-        }
-    )
+    external_secret(domains, "orders-db", target="given")
     given_secret(domains)
     domain = domains.ready(timeout=25)
     assert domain["status"]["db"]["secretName"] == "given"

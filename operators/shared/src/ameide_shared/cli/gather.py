@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -132,6 +132,9 @@ async def gather(client: ApiClient, definition: Definition, manifest: Manifest) 
     for resource, name in _expected(expected, namespaces):
         item = await find(client, resource, name) if resource not in definition.apis or resource in apis else None
         found += [item] if item is not None else []
+    for name in _read_by_pods(found, key.namespace):
+        item = await find(client, SECRET, name)
+        found += [item] if item is not None else []
     found = quieted(found, definition.credentials)
     return Gathered(quiet(live) if live is not None else None, tuple(_without_values(found)), apis)
 
@@ -149,6 +152,26 @@ def _selectors(operator: str, key: ObjectKey, namespace: str) -> list[str]:
 def _expected(objects: Iterable[Manifest], namespaces: Iterable[str]) -> list[tuple[ResourceType, ObjectKey]]:
     named = [(resource_of(item), key_of(item)) for item in objects]
     return [*named, *((NAMESPACE, ObjectKey("", namespace)) for namespace in sorted(namespaces))]
+
+
+def _read_by_pods(objects: Iterable[Manifest], namespace: str) -> list[ObjectKey]:
+    """The Secrets that pods of a namespace read and that are not among the objects: what the pods say may hold them."""
+    pods = [item for item in objects if resource_of(item) is POD and item["metadata"]["namespace"] == namespace]
+    named = {ObjectKey(namespace, name) for pod in pods for name in _secrets_in(pod.get("spec") or {})}
+    return sorted(named - {key_of(item) for item in objects if resource_of(item) is SECRET})
+
+
+def _secrets_in(spec: Any) -> Iterator[str]:
+    """The Secrets that a pod's variables and volumes name."""
+    if isinstance(spec, list):
+        for item in spec:
+            yield from _secrets_in(item)
+    elif isinstance(spec, Mapping):
+        for key, value in spec.items():
+            if key in ("secretKeyRef", "secretRef", "secret") and isinstance(value, Mapping):
+                yield str(value.get("name") or value.get("secretName") or "")
+            else:
+                yield from _secrets_in(value)
 
 
 def _without_values(objects: Iterable[Manifest]) -> list[Manifest]:

@@ -162,6 +162,9 @@ def test_new_leader_asks_once_for_each_namespace_and_only_before_a_migration(mig
     listed = [
         call.path.rpartition("/")[2]
         for call in pair.other.proxy.calls[before:]
-        if call.method == "GET" and not call.watches and f"/namespaces/{domains.namespace}/" in call.path
+        if call.method == "GET"
+        and not call.watches
+        and f"/namespaces/{domains.namespace}/" in call.path
+        and "/events/" not in call.path  # an Event that the first replica wrote is counted up
     ]
     assert sorted(name for name in listed if name != "given") == ["controllerrevisions", "domains", "jobs", "pods"]

@@ -186,7 +186,6 @@ FULL_STATUS: dict[str, Any] = {
         "clusterRef": "cnpg/orders",
         "database": "orders",
         "schema": "orders",
-        "role": "orders",
         "secretName": "orders-domain-db",
         "migrationVersion": "7",
         "migratedImage": "i",

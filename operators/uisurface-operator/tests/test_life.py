@@ -24,7 +24,12 @@ def test_created_surface_becomes_ready_with_all_that_is_promised(surfaces: Surfa
     assert {name: held[name][0] for name in CONDITIONS} == dict.fromkeys(CONDITIONS, "True")
     assert "blocker" not in status
     assert status["endpoints"]["url"] == f"https://{surfaces.host}/shop/"
-    assert status["auth"] == {"mode": "Gateway", "connection": "default", "clientId": f"{surfaces.namespace}.shop"}
+    assert status["auth"] == {
+        "mode": "Gateway",
+        "connection": "default",
+        "clientId": f"{surfaces.namespace}.shop",
+        "scopes": ["orders:write"],
+    }
     client, policy, route = surfaces.client(), surfaces.policy(), surfaces.route()
     assert client is not None
     assert policy is not None

@@ -131,8 +131,12 @@ def _owned(job: Manifest, pod: Manifest) -> bool:
     references = pod["metadata"].get("ownerReferences") or ()
     if references:
         return any(reference.get("uid") == uid for reference in references)
-    labels = pod["metadata"].get("labels") or {}
-    return bool(labels.get("batch.kubernetes.io/job-name") == job["metadata"]["name"])
+    return bool(job_of(pod) == job["metadata"]["name"])
+
+
+def job_of(pod: Manifest) -> str:
+    """The Job of a pod, by the label that the Job controller gives it; empty for any other pod."""
+    return str((pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name", ""))
 
 
 def _true(condition: Mapping[str, Any] | None) -> bool:

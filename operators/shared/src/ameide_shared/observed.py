@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ameide_shared.imagepolicy import ImageInfo
+from ameide_shared.jobs import job_of
 from ameide_shared.kube.resources import POD, Manifest, ResourceType
 from ameide_shared.reasons import Reason
 from ameide_shared.snapshot import Snapshot
@@ -57,8 +58,4 @@ class Observed:
 
     def pods_of_job(self, name: str) -> list[Manifest]:
         """The pods of a Job, by the label that the Job controller gives them."""
-        return [
-            pod
-            for pod in self.pods()
-            if (pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name") == name
-        ]
+        return [pod for pod in self.pods() if job_of(pod) == name]

@@ -163,7 +163,7 @@ class Reconciler(Generic[O]):
         ]
         paused = paused_condition(manifest)
         status = compose(manifest, [stage, *unknown], self._clock(), more_conditions=paused, fields=told)
-        await self._write(key, manifest, status)
+        await self._write(key, manifest, cleaned(status))
 
     async def _report(
         self, planned: Manifest, observed: O, plan: Plan, outcome: Outcome, now: datetime
@@ -197,7 +197,6 @@ class Reconciler(Generic[O]):
     async def _write(self, key: ObjectKey, manifest: Manifest, status: Mapping[str, Any]) -> bool:
         """Whether the status is there now; not if the resource changed, or became another one, since we read it."""
         previous: Mapping[str, Any] = manifest.get("status") or {}
-        status = cleaned(status)
         patch = status_patch(previous, status)
         if not patch:
             return True

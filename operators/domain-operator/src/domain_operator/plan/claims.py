@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ameide_shared import vocabulary as v
+from ameide_shared.builders.identity import is_marked
 from ameide_shared.kube.resources import CNPG_DATABASE, CNPG_DATABASE_ROLE, SECRET, Manifest, key_of
 from domain_operator.plan.binding import Binding, Name
 from domain_operator.plan.context import Context
@@ -41,7 +42,7 @@ def claims_on(ctx: Context, binding: Binding) -> tuple[Claim, ...]:
             spec = live.get("spec") or {}
             name = field, spec.get("name") or ""
             if name in found and (spec.get("cluster") or {}).get("name") == cluster:
-                found[name].append(Claim(name, live, _holder(live), is_ours(ctx, live)))
+                found[name].append(Claim(name, live, _holder(live), is_marked(ctx.primitive, live)))
     for live in ctx.observed.objects.list(SECRET, namespace):
         marks = live["metadata"].get("annotations") or {}
         if marks.get(ANNOTATION_CLUSTER) != cluster:
@@ -49,7 +50,7 @@ def claims_on(ctx: Context, binding: Binding) -> tuple[Claim, ...]:
         for field, mark in (("database", ANNOTATION_DATABASE), ("role", ANNOTATION_ROLE)):
             name = field, marks.get(mark, "")
             if name in found and (holder := _holder(live)):
-                found[name].append(Claim(name, live, holder, is_ours(ctx, live)))
+                found[name].append(Claim(name, live, holder, is_marked(ctx.primitive, live)))
     return tuple(claim for claims in found.values() for claim in claims)
 
 
@@ -64,13 +65,3 @@ def _holder(manifest: Manifest) -> str:
     if v.LABEL_OWNER_NAME not in labels:
         return ""
     return f"Domain {labels.get(v.LABEL_OWNER_NAMESPACE)}/{labels[v.LABEL_OWNER_NAME]}"
-
-
-def is_ours(ctx: Context, manifest: Manifest) -> bool:
-    """Whether an object in the Cluster's namespace was made for this Domain, or for one of its name before it."""
-    labels = manifest["metadata"].get("labels") or {}
-    return (
-        labels.get(v.LABEL_OWNER_NAMESPACE) == ctx.primitive.namespace
-        and labels.get(v.LABEL_OWNER_NAME) == ctx.primitive.name
-        and labels.get(v.LABEL_PRIMITIVE) == ctx.primitive.primitive
-    )

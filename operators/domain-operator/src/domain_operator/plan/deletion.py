@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from ameide_shared.builders.identity import is_owned
+from ameide_shared.jobs import job_of
 from ameide_shared.kube.resources import (
     CNPG_DATABASE,
     CNPG_DATABASE_ROLE,
@@ -66,8 +67,7 @@ def _workload(ctx: Context, drop: str) -> list[Action]:
 
 def _pods_left(ctx: Context, drop: str) -> bool:
     return any(
-        (pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name", "") != drop
-        and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+        job_of(pod) != drop and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
         for pod in ctx.observed.objects.list(POD, ctx.primitive.namespace)
     )
 

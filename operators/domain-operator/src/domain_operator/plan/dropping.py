@@ -43,7 +43,7 @@ def drop_data(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
         message = f"Cluster {binding.cluster} is missing, so its data cannot be dropped"
         return waiting(ctx, message, f"Cluster {binding.cluster}", deadline)
     if binding.provisioning == "Job":
-        return _drop_shared(ctx, binding, deadline)
+        return _drop_shared(ctx, binding, cluster, deadline)
     database = owned(ctx, CNPG_DATABASE, binding)
     if any(map(_was_made, database)):
         outcome = _dropped_schema(ctx, binding, deadline)
@@ -183,12 +183,11 @@ def _dropped_schema(ctx: Context, binding: Binding, deadline: datetime) -> Plan 
         return waiting(ctx, message, what, deadline, try_again(ctx, live, state))
 
 
-def _drop_shared(ctx: Context, binding: Binding, deadline: datetime) -> Plan:
+def _drop_shared(ctx: Context, binding: Binding, cluster: Manifest, deadline: datetime) -> Plan:
     """In a shared database: a superuser Job drops what bears our claim."""
     told = (ctx.manifest.get("status") or {}).get("db") or {}
     if not owned(ctx, SECRET, binding) and "lastMigrationTime" not in told:
         return finished(ctx.primitive, ctx.observed, None)  # it was refused, so nothing was ever made
-    cluster = ctx.observed.objects.get(CNPG_CLUSTER, binding.cluster.namespace, binding.cluster.name)
     refusal = provisioner.superuser_problem(binding, cluster)
     if refusal is not None:
         return waiting(ctx, refusal.message, refusal.object, deadline)

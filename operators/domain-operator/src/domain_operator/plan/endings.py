@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ameide_shared import vocabulary as v
-from ameide_shared.builders.identity import Primitive
+from ameide_shared.builders.identity import Primitive, is_marked
 from ameide_shared.kube.resources import JOB, Manifest, ResourceType, key_of
 from ameide_shared.plan import Action, Delete, Notify, Plan, RemoveFinalizer
 from ameide_shared.reasons import Reason
@@ -74,13 +74,7 @@ def finished(primitive: Primitive, observed: Observed, event: Notify | None, *ac
 def owned(ctx: Context, resource: ResourceType, binding: Binding) -> list[Manifest]:
     """Objects of this Domain in the Cluster's namespace, by their owner labels."""
     found = ctx.observed.objects.list(resource, binding.cluster.namespace)
-    return [live for live in found if _is_marked(ctx.primitive, live)]
-
-
-def _is_marked(primitive: Primitive, live: Manifest) -> bool:
-    labels = live["metadata"].get("labels") or {}
-    marks = (labels.get(v.LABEL_OWNER_NAMESPACE), labels.get(v.LABEL_OWNER_NAME), labels.get(v.LABEL_PRIMITIVE))
-    return marks == (primitive.namespace, primitive.name, primitive.primitive)
+    return [live for live in found if is_marked(ctx.primitive, live)]
 
 
 def foreign_jobs(primitive: Primitive, observed: Observed) -> list[Action]:
@@ -88,5 +82,5 @@ def foreign_jobs(primitive: Primitive, observed: Observed) -> list[Action]:
     return [
         Delete(JOB, key_of(live), live["metadata"]["uid"], "the Domain is being deleted")
         for live in observed.objects.list(JOB)
-        if _is_marked(primitive, live)
+        if is_marked(primitive, live)
     ]

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ameide_shared.builders.identity import is_marked
 from ameide_shared.kube.resources import CNPG_DATABASE, CNPG_DATABASE_ROLE, SECRET, Manifest, key_of
 from ameide_shared.reasons import Reason
 from ameide_shared.stages import Stage, State
 from domain_operator.plan.binding import DB_READY, Binding
-from domain_operator.plan.claims import Claim, is_ours
+from domain_operator.plan.claims import Claim
 from domain_operator.plan.cluster import own_names
 from domain_operator.plan.context import Context
 from domain_operator.plan.rivals import conflict, older_rival, was_first
@@ -63,7 +64,7 @@ def _retained_otherwise(ctx: Context, binding: Binding) -> Stage | None:
         live = ctx.observed.objects.get(resource, binding.cluster.namespace, name)
         spec: Mapping[str, Any] = (live or {}).get("spec") or {}
         had, cluster = spec.get("name"), (spec.get("cluster") or {}).get("name")
-        if live is None or not is_ours(ctx, live) or (had, cluster) == (wanted, binding.cluster.name):
+        if live is None or not is_marked(ctx.primitive, live) or (had, cluster) == (wanted, binding.cluster.name):
             continue
         what = f"{resource.kind} {key_of(live)}"
         return Stage(

@@ -217,6 +217,13 @@ def foreign_child_metadata(
     }
 
 
+def is_marked(primitive: Primitive, manifest: Manifest) -> bool:
+    """Whether an object in another namespace was made for this resource, or for one of its name before it."""
+    labels = (manifest.get("metadata") or {}).get("labels") or {}
+    marks = (names.LABEL_OWNER_NAMESPACE, names.LABEL_OWNER_NAME, names.LABEL_PRIMITIVE)
+    return [labels.get(mark) for mark in marks] == [primitive.namespace, primitive.name, primitive.primitive]
+
+
 def is_owned(primitive: Primitive, manifest: Manifest) -> bool:
     """Whether a live object is a child of exactly this resource, by uid: a namesake's leftovers are not."""
     metadata = manifest.get("metadata") or {}

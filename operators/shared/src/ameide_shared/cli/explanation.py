@@ -74,8 +74,8 @@ async def collect(
     try:
         seen = await gather(client, definition, resource)
         resource = dict(quiet(resource))
-        plan = definition.plan(resource, definition.observed(seen.objects, seen.apis), settings, now)
         observed = definition.observed(seen.objects, seen.apis)
+        plan = definition.plan(resource, observed, settings, now)
         computed = definition.status(resource, observed, plan, Outcome(), now)
     except Forbidden as error:
         forbidden = error.message

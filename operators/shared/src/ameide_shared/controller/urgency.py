@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from ameide_shared.jobs import job_of
 from ameide_shared.kube.resources import (
     DEPLOYMENT,
     HORIZONTAL_POD_AUTOSCALER,
@@ -31,7 +32,6 @@ _OF_EVERY_WRITE: Final = frozenset(("resourceVersion", "generation", "managedFie
 _OF_ROLLOUTS: Final = "deployment.kubernetes.io/"
 _ON_ITS_WAY: Final = frozenset(("", "ContainerCreating", "PodInitializing"))
 _NOT_SCHEDULED: Final = frozenset(("Unschedulable", "SchedulingGated"))
-_JOB: Final = "batch.kubernetes.io/job-name"
 
 
 def can_wait(resource: ResourceType) -> CanWait | None:
@@ -54,7 +54,7 @@ def _pod(old: Manifest | None, new: Manifest | None) -> bool:
 
     A pod that is gone counts too: deletions wait for it, and nothing else tells.
     """
-    if new is None or _JOB in (new["metadata"].get("labels") or {}):
+    if new is None or job_of(new):
         return False
     return _troubles(new) == (_troubles(old) if old is not None else [])
 
